@@ -1,0 +1,137 @@
+//! Which controllers a cgroup has, and handing down those that a limit needs: never more, because every
+//! enabled controller makes each cgroup below dearer to create and remove.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use super::dir;
+use super::error::{CgroupError, CgroupErrorKind, Result};
+use super::mount::CgroupRoot;
+use super::path::CgroupPath;
+
+/// A set of controller names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Controllers(BTreeSet<String>);
+
+impl Controllers {
+    /// From the text of `cgroup.controllers` or `cgroup.subtree_control`.
+    pub(crate) fn parse(text: &str) -> Self {
+        Self(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Whether the controller is among them.
+    pub(crate) fn has(&self, controller: &str) -> bool {
+        self.0.contains(controller)
+    }
+}
+
+/// A controller and the first setting that asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// `memory`, `cpu`, ...
+    pub(crate) controller: String,
+    /// JSON path of the setting.
+    pub(crate) setting: String,
+}
+
+/// Makes the needed controllers available in `leaf`, top down along its ancestors.
+///
+/// # Errors
+/// `ControllerMissing` naming setting, controller and way out; `Permission` where a `cgroup.subtree_control`
+/// is not ours to write.
+pub(crate) fn enable(
+    root: &CgroupRoot,
+    path: &CgroupPath,
+    leaf: BorrowedFd<'_>,
+    needs: &[Need],
+) -> Result<()> {
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let here = dir::read(leaf, "cgroup.controllers")
+        .map(|text| Controllers::parse(&text))
+        .map_err(|errno| {
+            CgroupError::sys("read", format!("cgroup.controllers of {path}"), errno)
+        })?;
+    let missing: Vec<&Need> = needs
+        .iter()
+        .filter(|need| !here.has(&need.controller))
+        .collect();
+    let Some(first) = missing.first() else {
+        return Ok(());
+    };
+    let offered = root.controllers()?;
+    if let Some(need) = missing.iter().find(|need| !offered.has(&need.controller)) {
+        return Err(absent(root, need));
+    }
+    let wanted: Vec<String> = missing
+        .iter()
+        .map(|need| format!("+{}", need.controller))
+        .collect();
+    let wanted = wanted.join(" ");
+    for ancestor in std::iter::once("").chain(path.ancestors()) {
+        let file = [ancestor, "cgroup.subtree_control"].join("/");
+        let file = file.trim_start_matches('/');
+        dir::write(root.as_fd(), file, &wanted)
+            .map_err(|errno| not_enabled(ancestor, &wanted, first, errno))?;
+    }
+    Ok(())
+}
+
+fn absent(root: &CgroupRoot, need: &Need) -> CgroupError {
+    let Need {
+        controller,
+        setting,
+    } = need;
+    let place = root.path().display();
+    CgroupError::new(
+        "enable",
+        format!("cgroup controller {controller}"),
+        CgroupErrorKind::ControllerMissing,
+        format!("not offered by the cgroup2 hierarchy at {place}"),
+    )
+    .setting(setting)
+    .hint(format!(
+        "drop the limit, or boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1={controller} \
+         so that no cgroup v1 mount holds it"
+    ))
+}
+
+fn not_enabled(ancestor: &str, wanted: &str, need: &Need, errno: Errno) -> CgroupError {
+    let error = CgroupError::sys(
+        "write",
+        format!("{wanted:?} to cgroup.subtree_control of cgroup /{ancestor}"),
+        errno,
+    )
+    .setting(&need.setting);
+    match errno {
+        Errno::BUSY => error.kind(CgroupErrorKind::ControllerMissing).hint(format!(
+            "cgroup /{ancestor} has processes of its own, so it cannot hand controllers down: \
+             move them to a sub-cgroup or choose another linux.cgroupsPath"
+        )),
+        Errno::NOENT | Errno::OPNOTSUPP => {
+            error.kind(CgroupErrorKind::ControllerMissing).hint(format!(
+                "cgroup /{ancestor} was not given that controller or is threaded"
+            ))
+        }
+        Errno::PERM | Errno::ACCESS | Errno::ROFS => error.hint(
+            "choose a linux.cgroupsPath below a cgroup that is delegated to this user (systemd: Delegate=yes)",
+        ),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_s_list_is_parsed() {
+        let set = Controllers::parse("cpuset cpu io memory\n");
+        assert!(set.has("cpu") && set.has("memory"));
+        assert!(!set.has("cpus") && !set.has(""));
+        assert_eq!(Controllers::parse("\n"), Controllers::default());
+    }
+}

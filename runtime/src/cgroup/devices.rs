@@ -1,0 +1,85 @@
+//! Device rules: `linux.resources.devices` and the devices every container has, as one eBPF program of
+//! type `BPF_PROG_TYPE_CGROUP_DEVICE`.
+//!
+//! The spec says that the rules apply in the listed order, so for each of read, write and mknod the last
+//! rule that matches the device decides; an access is allowed when all of its parts are. Without rules
+//! nothing is allowed but the default devices.
+//!
+//! The default devices come after the configuration's rules, as in runc, whose clients count on them:
+//! mknod of anything, and all access to null, zero, full, random, urandom, tty, ptmx, the pts and tun.
+//! tun (10:200) is in because runc 1.2 took it out and had to put it back: it needs `CAP_NET_ADMIN` of the
+//! container's network namespace anyway. `/dev/console` (5:1) is out: the container's console is a pts,
+//! 5:1 is the host's.
+//!
+//! Differences from runc, which keeps the exception lists of cgroup v1 instead of an order:
+//! a deny rule that cuts a hole into an earlier wildcard works instead of being an error; a deny rule with
+//! wildcards also covers earlier narrower allow rules; type `a` with a number or fewer than all accesses
+//! means what it says instead of everything; a deny of `w` also stops an open for reading and writing.
+
+mod program;
+mod rule;
+
+use std::os::fd::AsFd;
+
+use oci_spec::runtime::LinuxDeviceCgroup;
+use rustix::io::Errno;
+
+use super::error::{CgroupError, CgroupErrorKind, Result};
+use super::group::Cgroup;
+use super::resources::Problem;
+use crate::sys::bpf;
+
+pub(crate) use program::Program;
+
+/// Turns the configuration's rules and the default ones into a program; `None` where everything is
+/// allowed, so that nothing has to be attached.
+///
+/// # Errors
+/// All rules that are wrong, each with its JSON path.
+pub(crate) fn parse(rules: &[LinuxDeviceCgroup]) -> Result<Option<Program>, Vec<Problem>> {
+    let rules = rule::effective(rule::parse(rules)?);
+    Ok(rules.map(|rules| Program::new(&rules)))
+}
+
+/// Loads the program and attaches it to a new cgroup.
+///
+/// # Errors
+/// `Permission` or `Unsupported`, each with a hint.
+pub(crate) fn attach(cgroup: &Cgroup, program: &Program) -> Result<()> {
+    let subject = || format!("device filter of cgroup {}", cgroup.path());
+    let loaded = bpf::load_device_program(program.instructions())
+        .map_err(|errno| not_loaded(CgroupError::sys("load", subject(), errno), errno))?;
+    bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), None).map_err(|errno| {
+        let error = CgroupError::sys("attach", subject(), errno);
+        match errno {
+            Errno::PERM => error.hint(
+                "needs CAP_BPF with CAP_NET_ADMIN or CAP_SYS_ADMIN, and no ancestor with an exclusive program",
+            ),
+            Errno::INVAL => unsupported(error),
+            _ => error,
+        }
+    })
+}
+
+fn not_loaded(error: CgroupError, errno: Errno) -> CgroupError {
+    match errno {
+        Errno::PERM | Errno::ACCESS => error.kind(CgroupErrorKind::Permission).hint(
+            "needs CAP_BPF or CAP_SYS_ADMIN; before Linux 5.11 also a larger RLIMIT_MEMLOCK (ulimit -l)",
+        ),
+        Errno::INVAL | Errno::NOSYS => unsupported(error),
+        Errno::TOOBIG => error
+            .kind(CgroupErrorKind::InvalidValue)
+            .setting("linux.resources.devices")
+            .hint("too many device rules for this kernel's verifier"),
+        _ => error,
+    }
+}
+
+fn unsupported(error: CgroupError) -> CgroupError {
+    error
+        .kind(CgroupErrorKind::Unsupported)
+        .hint("the kernel must be built with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF")
+}
+
+#[cfg(test)]
+mod tests;

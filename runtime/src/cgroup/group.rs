@@ -1,0 +1,96 @@
+//! A cgroup that exists: a handle by descriptor, so that what we freeze, kill and remove is the cgroup we
+//! opened and not another one that took its name.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::dir;
+use super::error::{CgroupError, CgroupErrorKind, Result};
+use super::events::{Events, State};
+use super::mount::CgroupRoot;
+use super::path::CgroupPath;
+
+/// An open cgroup. Dropping it changes nothing; cloning it costs no system call.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroup {
+    pub(super) root: CgroupRoot,
+    pub(super) path: CgroupPath,
+    pub(super) fd: Arc<OwnedFd>,
+}
+
+impl Cgroup {
+    /// Opens the cgroup if it is there.
+    ///
+    /// # Errors
+    /// Anything but absence.
+    pub(crate) fn open(root: &CgroupRoot, path: &CgroupPath) -> Result<Option<Self>> {
+        match dir::open(root.as_fd(), path.as_str()) {
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(opening(path, errno)),
+            Ok(fd) => Ok(Some(Self {
+                root: root.clone(),
+                path: path.clone(),
+                fd: Arc::new(fd),
+            })),
+        }
+    }
+
+    /// Its place below the root.
+    pub(crate) fn path(&self) -> &CgroupPath {
+        &self.path
+    }
+
+    /// One reading of `cgroup.events`.
+    ///
+    /// # Errors
+    /// `NotFound` once it is removed.
+    pub(crate) fn state(&self) -> Result<State> {
+        Events::open(self.fd.as_fd())
+            .and_then(|events| events.read())
+            .map_err(|errno| self.failed("read cgroup.events of", errno))
+    }
+
+    /// Whether all its processes are stopped by the freezer, its own or an ancestor's.
+    ///
+    /// # Errors
+    /// `NotFound` once it is removed.
+    pub(crate) fn is_frozen(&self) -> Result<bool> {
+        self.state().map(|state| state.frozen)
+    }
+
+    /// Whether a live process is in it or below it.
+    ///
+    /// # Errors
+    /// `NotFound` once it is removed.
+    pub(crate) fn is_populated(&self) -> Result<bool> {
+        self.state().map(|state| state.populated)
+    }
+
+    pub(super) fn failed(&self, op: &'static str, errno: Errno) -> CgroupError {
+        let error = CgroupError::sys(op, format!("cgroup {}", self.path), errno);
+        match errno {
+            Errno::TIMEDOUT => error.kind(CgroupErrorKind::TimedOut),
+            _ => error,
+        }
+    }
+}
+
+/// A readable directory, as `CLONE_INTO_CGROUP` wants it.
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+pub(super) fn opening(path: &CgroupPath, errno: Errno) -> CgroupError {
+    let error = CgroupError::sys("open", format!("cgroup {path}"), errno);
+    match errno {
+        Errno::NOTDIR => error
+            .kind(CgroupErrorKind::InvalidPath)
+            .hint("the path names a file of the cgroup file system"),
+        Errno::XDEV => error.hint("another file system is mounted over a part of that path"),
+        _ => error,
+    }
+}
