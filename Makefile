@@ -1,0 +1,69 @@
+# The index: every target is one command a person could type. Longer logic lives in integration/.
+#
+#   make demo    a real image under hostrun, on a bare Debian machine
+#   make test    everything, as CI runs it
+
+TARGET     := x86_64-unknown-linux-musl
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+HOSTRUN    := $(TARGET_DIR)/$(TARGET)/release/hostrun
+SUITE      := cargo test --locked --target $(TARGET) -p hostrun-integration --no-fail-fast
+DESTDIR    ?=
+PREFIX     ?= /usr/local
+# which container runtime the root tests drive: a path, or the word runc
+RUNTIME    ?= $(HOSTRUN)
+
+# cargo hands every test binary of the root suite to this script, which gives it mounts of its own
+ROOT_TARGETS := test-root oracle test-long
+$(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
+
+.PHONY: help setup build demo check unit test test-root oracle test-vm test-long room install bench clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: ## install what is missing (apt packages, Rust toolchain); nothing when all is there
+	@integration/setup
+
+build: ## the static release binary
+	cargo build --locked --release --target $(TARGET) -p hostrun
+
+demo: ## build an image, load it, run it, look around inside
+	@integration/setup
+	@$(MAKE) --no-print-directory build
+	integration/demo/demo $(HOSTRUN)
+
+check: ## format, lints, licences
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	@integration/deny
+
+unit: ## tests that need neither root nor a runtime
+	cargo test --locked --workspace --exclude hostrun-integration --target $(TARGET) --no-fail-fast
+
+test: ## setup, check, and every test; ends with the counts
+	@integration/test-all
+
+test-root: build ## root tests on hostrun (RUNTIME=path for another)
+	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE)
+
+oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
+	HOSTRUN_TEST_RUNTIME=runc $(SUITE)
+
+test-vm: build ## limits, in a virtual machine with every cgroup v2 controller: runc first, then hostrun
+	integration/vm/limits $(HOSTRUN)
+
+test-long: build ## 10,000 runs of a payload that exits at once
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn
+
+room: ## nothing of the allocator or the panic machinery in the code that runs after clone
+	integration/room
+
+install: build ## DESTDIR= PREFIX=: binary, man pages, completions
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN)
+
+bench: build ## interleaved comparisons with other runtimes
+	cargo run --locked --release --target $(TARGET) -p hostrun-benches
+
+clean: ## what make built and fetched
+	cargo clean
+	rm -rf .cache

@@ -1,0 +1,123 @@
+//! Facts about the machine a test runs on, and the refusal to run on the wrong one.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// Type number of a cgroup2 file system, as `statfs(2)` gives it.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// Refuses to go on where a test would touch the machine's own mounts.
+///
+/// # Errors
+/// When not root, not in the mount namespace `integration/private-mounts` makes, or when cgroup2
+/// is not at `/sys/fs/cgroup`.
+pub fn require_private_mounts() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "root tests need root: use `make test-root`"
+    );
+    let left = std::env::var_os("HOSTRUN_TEST_LEFT");
+    let own = fs::read_link("/proc/self/ns/mnt").context("read /proc/self/ns/mnt")?;
+    ensure!(
+        left.is_some_and(|left| left != own.as_os_str()),
+        "root tests run in mounts of their own: use `make test-root` or integration/private-mounts"
+    );
+    let fs = rustix::fs::statfs("/sys/fs/cgroup").context("statfs /sys/fs/cgroup")?;
+    let magic = u64::try_from(fs.f_type).unwrap_or_default();
+    ensure!(magic == CGROUP2_MAGIC, "/sys/fs/cgroup is not cgroup2");
+    Ok(())
+}
+
+/// Says loudly that a test did not run and why, and counts it for the last line of `make test`.
+///
+/// # Errors
+/// When the skip cannot be written down.
+pub fn skip(test: &str, reason: &str) -> Result<()> {
+    // not print!: the test harness hides the output of tests that pass
+    writeln!(std::io::stderr(), "SKIP {test}: {reason}")?;
+    if let Some(list) = std::env::var_os("HOSTRUN_TEST_SKIPS") {
+        let mut list = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(list)?;
+        writeln!(list, "{test}: {reason}")?;
+    }
+    Ok(())
+}
+
+/// The mount table of this test, one line a mount, without the numbers that change.
+///
+/// # Errors
+/// When `/proc/self/mountinfo` cannot be read.
+pub fn mounts() -> Result<Vec<String>> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("read mountinfo")?;
+    Ok(table
+        .lines()
+        .map(|line| line.splitn(4, ' ').last().unwrap_or_default().to_owned())
+        .collect())
+}
+
+/// Processes whose cgroup, root or command line carries `token`: `(pid, what was found)`.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn processes_with(token: &str) -> Result<Vec<(i32, String)>> {
+    let own = i32::try_from(std::process::id())?;
+    let mut found = Vec::new();
+    for process in procfs::process::all_processes()?.flatten() {
+        if process.pid == own {
+            continue;
+        }
+        let base = format!("/proc/{}", process.pid);
+        let cgroup = fs::read_to_string(format!("{base}/cgroup")).unwrap_or_default();
+        let command = fs::read(format!("{base}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let zombie = process.stat().is_ok_and(|stat| stat.state == 'Z');
+        if !zombie && (cgroup.contains(token) || command.contains(token)) {
+            found.push((
+                process.pid,
+                format!("{} in {}", command.trim(), cgroup.trim()),
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Every file below `dir` with what a stranger could change: type, mode, owner, size and content
+/// of small files. Two equal digests mean an untouched tree.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn tree_digest(dir: &Path) -> Result<Vec<String>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut lines = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let meta =
+            fs::symlink_metadata(&path).with_context(|| format!("stat {}", path.display()))?;
+        let content = if meta.is_file() && meta.len() < 65536 {
+            fs::read(&path)?
+        } else {
+            vec![]
+        };
+        lines.push(format!(
+            "{} {:o} {}:{} {} {:?}",
+            path.display(),
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.rdev(),
+            content
+        ));
+        if meta.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                open.push(entry?.path());
+            }
+        }
+    }
+    lines.sort();
+    Ok(lines)
+}
