@@ -1,6 +1,7 @@
 //! Makes a container's own cgroup. libcgroups would write `cgroup.procs` for that, which waits for an RCU
 //! grace period; ours is only made, and the process is cloned straight into it.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,7 +153,7 @@ fn make(root: &CgroupRoot, path: &CgroupPath) -> Result<usize> {
             Ok(()) => return Ok(parents + 1),
             Err(Errno::NOENT) => parents = make_parents(root, path)?,
             Err(Errno::EXIST) => remove_stale(root, path)?,
-            Err(errno) => return Err(not_made(path.to_string(), errno)),
+            Err(errno) => return Err(not_made(path, errno)),
         }
     }
     Err(
@@ -169,7 +170,7 @@ fn make_parents(root: &CgroupRoot, path: &CgroupPath) -> Result<usize> {
             Err(Errno::EXIST) => {}
             // Removed by another container's undo: the caller tries again.
             Err(Errno::NOENT) => return Ok(0),
-            Err(errno) => return Err(not_made(format!("/{ancestor}"), errno)),
+            Err(errno) => return Err(not_made(format_args!("/{ancestor}"), errno)),
         }
     }
     Ok(made)
@@ -217,7 +218,7 @@ fn remove_stale(root: &CgroupRoot, path: &CgroupPath) -> Result<()> {
     }
 }
 
-fn not_made(path: String, errno: Errno) -> CgroupError {
+fn not_made(path: impl Display, errno: Errno) -> CgroupError {
     let error = CgroupError::sys("create", format!("cgroup {path}"), errno);
     match errno {
         Errno::PERM | Errno::ACCESS | Errno::ROFS => error.hint(

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FsWord, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::controllers::Controllers;
@@ -18,7 +18,7 @@ use super::error::{CgroupError, CgroupErrorKind, Result};
 const USUAL: &str = "/sys/fs/cgroup";
 
 /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
-const CGROUP2: i64 = 0x6367_7270;
+const CGROUP2: FsWord = 0x6367_7270;
 
 /// The root of the cgroup2 mount; cloning it costs no system call.
 #[derive(Clone, Debug)]
@@ -68,7 +68,7 @@ impl CgroupRoot {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => return Ok(None),
             answer => answer.map_err(failed)?,
         };
-        let kind = i64::from(rustix::fs::fstatfs(&fd).map_err(failed)?.f_type);
+        let kind = rustix::fs::fstatfs(&fd).map_err(failed)?.f_type;
         let path = path.to_owned();
         Ok((kind == CGROUP2).then(|| Self(Arc::new(Root { path, fd }))))
     }
@@ -119,22 +119,20 @@ fn cgroup2_mounts(table: &[u8]) -> Vec<PathBuf> {
 fn unescape(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        match rest {
-            [
-                b'\\',
-                a @ b'0'..=b'3',
-                b @ b'0'..=b'7',
-                c @ b'0'..=b'7',
-                tail @ ..,
-            ] => {
-                out.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
-                rest = tail;
-            }
-            _ => {
-                out.push(*first);
-                rest = tail;
-            }
+    while let [first, tail @ ..] = rest {
+        if let [
+            b'\\',
+            a @ b'0'..=b'3',
+            b @ b'0'..=b'7',
+            c @ b'0'..=b'7',
+            tail @ ..,
+        ] = rest
+        {
+            out.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
+            rest = tail;
+        } else {
+            out.push(*first);
+            rest = tail;
         }
     }
     PathBuf::from(OsString::from_vec(out))

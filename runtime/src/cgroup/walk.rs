@@ -52,19 +52,15 @@ fn descend(
     enter: &mut impl FnMut(BorrowedFd<'_>) -> Result<(), Errno>,
 ) -> Result<Descent, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let attempt = || {
+    let mut open = || {
         let child = rustix::fs::openat(parent, name, flags, Mode::empty())?;
         enter(child.as_fd())?;
         let below = dir::children(child.as_fd())?;
         Ok((child, below))
     };
-    match attempt_once(attempt) {
+    match open() {
         Err(Errno::NOENT | Errno::NODEV) => Ok(None),
         Err(errno) => Err(errno),
         Ok(found) => Ok(Some(found)),
     }
-}
-
-fn attempt_once<T>(work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    work()
 }

@@ -43,7 +43,7 @@ impl Rule {
 
     /// Whether this rule decides everything that the other one could.
     fn covers(&self, other: &Self) -> bool {
-        fn includes<T: PartialEq>(wide: Option<T>, narrow: Option<T>) -> bool {
+        fn includes<T: Copy + PartialEq>(wide: Option<T>, narrow: Option<T>) -> bool {
             wide.is_none() || wide == narrow
         }
         includes(self.kind, other.kind)

@@ -82,12 +82,10 @@ impl Reader {
     }
 
     fn device_number(&mut self, path: &str, major: i64, minor: i64) -> Option<(u32, u32)> {
-        match (u32::try_from(major), u32::try_from(minor)) {
-            (Ok(major), Ok(minor)) => Some((major, minor)),
-            _ => {
-                self.refuse(path, format!("{major}:{minor} is not a device number"));
-                None
-            }
+        if let (Ok(major), Ok(minor)) = (u32::try_from(major), u32::try_from(minor)) {
+            return Some((major, minor));
         }
+        self.refuse(path, format!("{major}:{minor} is not a device number"));
+        None
     }
 }
