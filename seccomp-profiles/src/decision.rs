@@ -1,0 +1,185 @@
+//! What happens to every number of an interface: a policy, turned around.
+//!
+//! The result is a [`Ladder`], the ranges of all 2^32 numbers with the decision for each.
+
+use crate::abi::{Abi, Block, X32_BIT};
+use crate::multiplexer::{detour, leniency};
+use crate::policy::{Condition, Policy, Rule};
+use crate::table::Table;
+use std::collections::BTreeMap;
+
+/// For numbers newer than the profile: what a kernel without the call says.
+pub(crate) const NO_SUCH_CALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+
+/// For interfaces that are not listed, as libseccomp does.
+pub(crate) const BAD_ARCH: u32 = libc::SECCOMP_RET_KILL_THREAD;
+
+/// What happens to a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Decision {
+    /// The same for any arguments.
+    Always(u32),
+    /// The first case whose conditions all hold, else the action behind them.
+    Cases(Vec<Case>, u32),
+}
+
+/// An action that has conditions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Case {
+    pub(crate) conditions: Vec<Condition>,
+    pub(crate) action: u32,
+}
+
+/// All numbers in order: the first of each range and what happens in it. Begins with 0.
+pub(crate) type Ladder = Vec<(u32, Decision)>;
+
+/// What the rules say of one call.
+#[derive(Debug, Default)]
+struct Call {
+    /// Decides alone, wherever its rule stands.
+    always: Option<u32>,
+    cases: Vec<Case>,
+}
+
+impl Call {
+    fn add(&mut self, alternatives: &[Vec<Condition>], action: u32) {
+        for conditions in alternatives {
+            if conditions.is_empty() {
+                self.always.get_or_insert(action);
+                return;
+            }
+            self.cases.push(Case {
+                conditions: conditions.clone(),
+                action,
+            });
+        }
+    }
+
+    fn decision(self, default: u32) -> Decision {
+        match self.always {
+            Some(action) => Decision::Always(action),
+            None if self.cases.is_empty() => Decision::Always(default),
+            None => Decision::Cases(self.cases, default),
+        }
+    }
+}
+
+/// The ladder of all interfaces that share the `AUDIT_ARCH_*` value `audit_arch`.
+pub(crate) fn ladder(policy: &Policy, table: &Table, audit_arch: u32) -> Ladder {
+    let mut ladder = vec![(0, Decision::Always(BAD_ARCH))];
+    let x86_64 = audit_arch == Abi::X86_64.audit_arch();
+    if x86_64 {
+        ladder.push((X32_BIT, Decision::Always(BAD_ARCH)));
+        // -1 is what a tracer leaves to skip a call: no call of x32, and never a reason to kill.
+        ladder.push((u32::MAX, Decision::Always(beyond(policy.default))));
+    }
+    for abi in policy
+        .abis
+        .iter()
+        .filter(|abi| abi.audit_arch() == audit_arch)
+    {
+        let calls = calls(policy, table, *abi);
+        for block in abi.blocks() {
+            ladder.retain(|(first, _)| !(block.first..=block.last).contains(first));
+            ladder.extend(steps(policy, table, *abi, *block, &calls));
+        }
+    }
+    ladder.sort_by_key(|(first, _)| *first);
+    ladder.dedup_by(|next, previous| next.1 == previous.1);
+    ladder
+}
+
+/// The decisions that differ from the default action.
+fn calls(policy: &Policy, table: &Table, abi: Abi) -> BTreeMap<u32, Decision> {
+    let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
+    for rule in &policy.rules {
+        // Redundant, and skipped by runc before it could hide a later rule.
+        if rule.action == policy.default {
+            continue;
+        }
+        for name in rule.names {
+            if let Some(number) = table.number(name, abi) {
+                let call = calls.entry(number).or_default();
+                call.add(&rule.alternatives, rule.action);
+            }
+            if abi == Abi::X86 {
+                add_detour(&mut calls, policy, table, rule, name);
+            }
+        }
+    }
+    let decided = calls.into_iter();
+    decided
+        .map(|(number, call)| (number, call.decision(policy.default)))
+        .collect()
+}
+
+/// Carries a rule over to the multiplexer through which `name` can be called too.
+///
+/// A rule stricter than the default holds there for any arguments, since they cannot be read. Any
+/// other holds only if it asks for no arguments and the profile does not speak about the multiplexer
+/// itself.
+fn add_detour(
+    calls: &mut BTreeMap<u32, Call>,
+    policy: &Policy,
+    table: &Table,
+    rule: &Rule,
+    name: &str,
+) {
+    let Some(detour) = detour(name) else { return };
+    let Some(number) = table.number(detour.through, Abi::X86) else {
+        return;
+    };
+    let stricter = leniency(rule.action) < leniency(policy.default);
+    if !stricter && (!rule.is_unconditional() || names(policy, detour.through)) {
+        return;
+    }
+    let call = calls.entry(number).or_default();
+    call.add(&[vec![detour.selector]], rule.action);
+}
+
+fn names(policy: &Policy, name: &str) -> bool {
+    let mut named = policy.rules.iter().flat_map(|rule| rule.names);
+    named.any(|known| known == name)
+}
+
+/// The ranges of one block: the calls that are decided, the default between them, and behind the
+/// newest call the profile names, `ENOSYS` where the default is to refuse.
+fn steps(
+    policy: &Policy,
+    table: &Table,
+    abi: Abi,
+    block: Block,
+    calls: &BTreeMap<u32, Decision>,
+) -> Ladder {
+    let mut steps = vec![(block.first, Decision::Always(policy.default))];
+    for (number, decision) in calls.range(block.first..=block.last) {
+        steps.pop_if(|(first, _)| first == number);
+        steps.push((*number, decision.clone()));
+        if let Some(next) = number.checked_add(1).filter(|next| *next <= block.last) {
+            steps.push((next, Decision::Always(policy.default)));
+        }
+    }
+    let all = policy.rules.iter().flat_map(|rule| rule.names);
+    let numbers = all.filter_map(|name| table.number(name, abi));
+    let newest = numbers
+        .filter(|number| (block.first..=block.last).contains(number))
+        .max();
+    let unknown = newest.and_then(|newest| newest.checked_add(1));
+    if let Some(unknown) = unknown.filter(|unknown| *unknown <= block.last) {
+        steps.retain(|(first, _)| *first < unknown);
+        steps.push((unknown, Decision::Always(beyond(policy.default))));
+    }
+    steps
+}
+
+/// What happens to numbers beyond those the profile knows.
+///
+/// `ENOSYS` where the default action keeps a program from its call, since a newer call would look
+/// forbidden instead of missing and no fallback would be tried. A tracer is expected to say itself
+/// what is missing, as in runc.
+fn beyond(default: u32) -> u32 {
+    match default & libc::SECCOMP_RET_ACTION_FULL {
+        libc::SECCOMP_RET_ALLOW | libc::SECCOMP_RET_LOG | libc::SECCOMP_RET_TRACE => default,
+        _ => NO_SUCH_CALL,
+    }
+}

@@ -1,0 +1,199 @@
+//! What a profile says, checked and with every action as the number the kernel takes.
+//!
+//! Nothing here knows of numbers of system calls or of instructions. What a profile leaves open is
+//! decided here as runc does it (see [`crate::compile`]).
+
+use crate::abi::Abi;
+use crate::error::{Error, ErrorKind};
+use oci_spec::runtime::{
+    LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
+};
+
+/// The highest error number the kernel passes on (`linux/err.h`, `MAX_ERRNO`).
+const MAX_ERRNO: u32 = 4095;
+/// The bits of an action that carry its data (`SECCOMP_RET_DATA`).
+const MAX_DATA: u32 = 0xffff;
+
+/// A checked profile.
+#[derive(Debug)]
+pub(crate) struct Policy<'a> {
+    /// The action for calls that no rule decides.
+    pub(crate) default: u32,
+    /// In the order of the profile.
+    pub(crate) rules: Vec<Rule<'a>>,
+    /// The native interface first, then the others that are listed; each once.
+    pub(crate) abis: Vec<Abi>,
+}
+
+/// One entry of `syscalls`.
+#[derive(Debug)]
+pub(crate) struct Rule<'a> {
+    pub(crate) names: &'a [String],
+    pub(crate) action: u32,
+    /// The rule holds where all conditions of one of these hold.
+    pub(crate) alternatives: Vec<Vec<Condition>>,
+}
+
+impl Rule<'_> {
+    /// Whether the rule holds for any arguments.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        self.alternatives.iter().any(Vec::is_empty)
+    }
+}
+
+/// A comparison of one argument with a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Condition {
+    /// 0 to 5.
+    pub(crate) argument: u8,
+    pub(crate) comparison: Comparison,
+}
+
+/// What an argument is compared with, as unsigned numbers of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Comparison {
+    Equal(u64),
+    NotEqual(u64),
+    Less(u64),
+    LessOrEqual(u64),
+    Greater(u64),
+    GreaterOrEqual(u64),
+    /// The bits of `mask` are those of `value`, which has no others.
+    Masked {
+        mask: u64,
+        value: u64,
+    },
+}
+
+/// Reads and checks `profile` for a machine whose native interface is `native`.
+pub(crate) fn read(profile: &LinuxSeccomp, native: Abi) -> Result<Policy<'_>, Error> {
+    let default = default_action(profile)?;
+    let mut rules = Vec::new();
+    for (index, entry) in profile.syscalls().iter().flatten().enumerate() {
+        rules.push(rule(entry, index)?);
+    }
+    let mut abis = vec![native];
+    for arch in profile.architectures().iter().flatten() {
+        match Abi::from_oci(*arch, native) {
+            Some(abi) if abi.shares_kernel_with(native) && !abis.contains(&abi) => abis.push(abi),
+            // No process of this machine can have it, so there is nothing to decide.
+            _ => {}
+        }
+    }
+    Ok(Policy {
+        default,
+        rules,
+        abis,
+    })
+}
+
+fn default_action(profile: &LinuxSeccomp) -> Result<u32, Error> {
+    if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
+        return Err(Error::new(
+            ErrorKind::Contradiction,
+            "defaultAction",
+            "the agent cannot be asked about every call, the one that hands it the listener included",
+        ));
+    }
+    let data = profile.default_errno_ret();
+    action(profile.default_action(), data, "defaultErrnoRet")
+}
+
+fn rule(entry: &LinuxSyscall, index: usize) -> Result<Rule<'_>, Error> {
+    let path = format!("syscalls[{index}]");
+    if entry.names().is_empty() || entry.names().iter().any(String::is_empty) {
+        let at = format!("{path}.names");
+        return Err(Error::new(ErrorKind::Range, at, "a name is missing"));
+    }
+    let notify = entry.action() == LinuxSeccompAction::ScmpActNotify;
+    if notify && entry.names().iter().any(|name| name == "write") {
+        return Err(Error::new(
+            ErrorKind::Contradiction,
+            format!("{path}.action"),
+            "write cannot wait for the agent, it hands the agent its listener",
+        ));
+    }
+    Ok(Rule {
+        names: entry.names(),
+        action: action(
+            entry.action(),
+            entry.errno_ret(),
+            &format!("{path}.errnoRet"),
+        )?,
+        alternatives: alternatives(entry.args().as_deref().unwrap_or_default(), &path)?,
+    })
+}
+
+/// All conditions together; each alone where one argument is named twice, as runc and crun do.
+fn alternatives(args: &[LinuxSeccompArg], path: &str) -> Result<Vec<Vec<Condition>>, Error> {
+    let mut conditions: Vec<Condition> = Vec::new();
+    let mut twice = false;
+    for (index, arg) in args.iter().enumerate() {
+        let condition = condition(arg, &format!("{path}.args[{index}].index"))?;
+        twice |= conditions.iter().any(|c| c.argument == condition.argument);
+        conditions.push(condition);
+    }
+    Ok(if twice {
+        conditions.into_iter().map(|one| vec![one]).collect()
+    } else {
+        vec![conditions]
+    })
+}
+
+fn condition(arg: &LinuxSeccompArg, path: &str) -> Result<Condition, Error> {
+    let argument = match u8::try_from(arg.index()) {
+        Ok(index) if index < 6 => index,
+        _ => {
+            let reason = format!("{} is no argument, they are 0 to 5", arg.index());
+            return Err(Error::new(ErrorKind::Range, path, reason));
+        }
+    };
+    let value = arg.value();
+    let comparison = match arg.op() {
+        LinuxSeccompOperator::ScmpCmpEq => Comparison::Equal(value),
+        LinuxSeccompOperator::ScmpCmpNe => Comparison::NotEqual(value),
+        LinuxSeccompOperator::ScmpCmpLt => Comparison::Less(value),
+        LinuxSeccompOperator::ScmpCmpLe => Comparison::LessOrEqual(value),
+        LinuxSeccompOperator::ScmpCmpGt => Comparison::Greater(value),
+        LinuxSeccompOperator::ScmpCmpGe => Comparison::GreaterOrEqual(value),
+        LinuxSeccompOperator::ScmpCmpMaskedEq => Comparison::Masked {
+            mask: value,
+            value: arg.value_two().unwrap_or(0) & value,
+        },
+    };
+    Ok(Condition {
+        argument,
+        comparison,
+    })
+}
+
+/// The number the kernel takes for `action` (`linux/seccomp.h`, `SECCOMP_RET_*`).
+fn action(action: LinuxSeccompAction, data: Option<u32>, path: &str) -> Result<u32, Error> {
+    let most = match action {
+        LinuxSeccompAction::ScmpActErrno => MAX_ERRNO,
+        LinuxSeccompAction::ScmpActTrace => MAX_DATA,
+        // config-linux: the runtime must fail where the action takes no number.
+        _ if data.is_some() => {
+            let reason = format!("{action} takes no error number");
+            return Err(Error::new(ErrorKind::Contradiction, path, reason));
+        }
+        _ => 0,
+    };
+    if let Some(data) = data.filter(|data| *data > most) {
+        let reason = format!("{data} is above {most}");
+        return Err(Error::new(ErrorKind::Range, path, reason));
+    }
+    let data = data.unwrap_or(libc::EPERM.unsigned_abs());
+    Ok(match action {
+        LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => {
+            libc::SECCOMP_RET_KILL_THREAD
+        }
+        LinuxSeccompAction::ScmpActKillProcess => libc::SECCOMP_RET_KILL_PROCESS,
+        LinuxSeccompAction::ScmpActTrap => libc::SECCOMP_RET_TRAP,
+        LinuxSeccompAction::ScmpActErrno => libc::SECCOMP_RET_ERRNO | data,
+        LinuxSeccompAction::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
+        LinuxSeccompAction::ScmpActTrace => libc::SECCOMP_RET_TRACE | data,
+        LinuxSeccompAction::ScmpActLog => libc::SECCOMP_RET_LOG,
+        LinuxSeccompAction::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
+    })
+}

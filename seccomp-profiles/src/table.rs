@@ -1,0 +1,92 @@
+//! Names and numbers of system calls.
+//!
+//! The data is `tables/syscalls.txt`: one call a line, sorted by name, one column an interface. It
+//! holds what Linux 7.0 knows; what is newer stands in no profile either.
+
+use crate::abi::Abi;
+
+/// The table, ready to be searched.
+#[derive(Debug)]
+pub(crate) struct Table {
+    rows: Vec<(&'static str, [Option<u32>; 5])>,
+}
+
+impl Table {
+    /// Reads the table that was compiled in.
+    pub(crate) fn read() -> Self {
+        let text = include_str!("../tables/syscalls.txt");
+        let rows = text.lines().filter(|line| !line.starts_with('#'));
+        Self {
+            rows: rows.filter_map(row).collect(),
+        }
+    }
+
+    /// The number of the call `name` as a filter sees it; none where the interface lacks it.
+    pub(crate) fn number(&self, name: &str, abi: Abi) -> Option<u32> {
+        let found = self.rows.binary_search_by(|(known, _)| (*known).cmp(name));
+        let (_, numbers) = self.rows.get(found.ok()?)?;
+        let number = *numbers.get(abi.column())?;
+        number.map(|number| number + abi.offset())
+    }
+
+    /// Every name with its number on one interface.
+    #[cfg(test)]
+    pub(crate) fn calls(&self, abi: Abi) -> impl Iterator<Item = (&'static str, u32)> {
+        self.rows.iter().filter_map(move |(name, numbers)| {
+            numbers[abi.column()].map(|number| (*name, number + abi.offset()))
+        })
+    }
+}
+
+/// `name x86_64 x86 x32 aarch64 arm`, a dash for none.
+fn row(line: &'static str) -> Option<(&'static str, [Option<u32>; 5])> {
+    let mut words = line.split(' ');
+    let name = words.next()?;
+    let mut numbers = [None; 5];
+    for number in &mut numbers {
+        *number = words.next()?.parse().ok();
+    }
+    Some((name, numbers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_complete_and_unique() {
+        let table = Table::read();
+        let lines = include_str!("../tables/syscalls.txt").lines().count();
+        assert_eq!(table.rows.len(), lines - 1);
+        assert!(table.rows.is_sorted_by(|a, b| a.0 < b.0));
+        for abi in Abi::ALL {
+            assert!(table.calls(abi).count() > 300);
+        }
+    }
+
+    #[test]
+    fn numbers_agree_with_the_headers_this_was_built_with() {
+        let table = Table::read();
+        for (name, number) in [
+            ("read", libc::SYS_read),
+            ("execve", libc::SYS_execve),
+            ("clone3", libc::SYS_clone3),
+            ("openat2", libc::SYS_openat2),
+            ("seccomp", libc::SYS_seccomp),
+            ("mseal", libc::SYS_mseal),
+        ] {
+            let ours = table.number(name, crate::NATIVE).map(i64::from);
+            assert_eq!(ours, Some(number), "{name}");
+        }
+    }
+
+    #[test]
+    fn x32_numbers_carry_its_bit_and_unknown_names_have_none() {
+        let table = Table::read();
+        assert_eq!(table.number("read", Abi::X32), Some(0x4000_0000));
+        assert_eq!(table.number("ioctl", Abi::X32), Some(0x4000_0202));
+        assert_eq!(table.number("socketcall", Abi::X86_64), None);
+        assert_eq!(table.number("no_such_call", Abi::X86_64), None);
+        assert_eq!(table.number("# name", Abi::X86_64), None);
+    }
+}
