@@ -18,6 +18,7 @@
 
 mod program;
 mod rule;
+mod table;
 
 use std::os::fd::AsFd;
 
@@ -37,8 +38,17 @@ pub(crate) use program::Program;
 /// # Errors
 /// All rules that are wrong, each with its JSON path.
 pub(crate) fn parse(rules: &[LinuxDeviceCgroup]) -> Result<Option<Program>, Vec<Problem>> {
-    let rules = rule::effective(rule::parse(rules)?);
-    Ok(rules.map(|rules| Program::new(&rules)))
+    assemble(&rule::parse(rules)?)
+}
+
+fn assemble(rules: &[rule::Rule]) -> Result<Option<Program>, Vec<Problem>> {
+    let table = table::Table::new(rules).ok_or_else(|| {
+        vec![Problem {
+            path: "linux.resources.devices".to_owned(),
+            reason: "too many rules for a major and for a minor number cross".to_owned(),
+        }]
+    })?;
+    Ok((!table.allows_all()).then(|| Program::new(&table)))
 }
 
 /// Loads the program and attaches it to a new cgroup.
@@ -70,7 +80,7 @@ fn not_loaded(error: CgroupError, errno: Errno) -> CgroupError {
         Errno::TOOBIG => error
             .kind(CgroupErrorKind::InvalidValue)
             .setting("linux.resources.devices")
-            .hint("too many device rules for this kernel's verifier"),
+            .hint("too many device rules for this kernel"),
         _ => error,
     }
 }
@@ -79,6 +89,14 @@ fn unsupported(error: CgroupError) -> CgroupError {
     error
         .kind(CgroupErrorKind::Unsupported)
         .hint("the kernel must be built with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF")
+}
+
+/// A program of these rules alone, without the default devices.
+#[cfg(test)]
+pub(super) fn program_without_defaults(json: &str) -> Program {
+    let mut rules = rule::parse(&serde_json::from_str::<Vec<_>>(json).unwrap()).unwrap();
+    rules.truncate(rules.len() - rule::DEFAULT.len());
+    assemble(&rules).unwrap().unwrap()
 }
 
 #[cfg(test)]

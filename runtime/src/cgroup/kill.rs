@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use rustix::fs::Access;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
@@ -35,7 +36,7 @@ impl Cgroup {
         }
     }
 
-    fn kill_each(&self) -> Result<()> {
+    pub(super) fn kill_each(&self) -> Result<()> {
         // A cgroup that cannot be frozen is killed all the same, only less surely.
         let frozen = self.freeze(Duration::from_millis(500)).is_ok();
         let mut outcome = Ok(());
@@ -123,15 +124,11 @@ impl Cgroup {
 
     fn remove_until(&self, deadline: Instant) -> Result<(), Errno> {
         loop {
-            match dir::remove(self.root.as_fd(), self.path.as_str()) {
-                Err(Errno::BUSY | Errno::NOTEMPTY) => {}
-                answer => return answer,
-            }
-            if !self.is_same()? {
+            // Our cgroup cannot be renamed: as long as it lives, its path names it. Once it is gone, the
+            // path may name another container's.
+            if !self.is_alive()? {
                 return Ok(());
             }
-            self.empty_by(deadline)?;
-            self.remove_below(deadline)?;
             match dir::remove(self.root.as_fd(), self.path.as_str()) {
                 Err(Errno::BUSY | Errno::NOTEMPTY) => {}
                 answer => return answer,
@@ -139,8 +136,20 @@ impl Cgroup {
             if Instant::now() >= deadline {
                 return Err(Errno::BUSY);
             }
-            // A task that is counted out may still hold the cgroup for a moment.
-            Events::open(self.fd.as_fd())?.pause(deadline)?;
+            self.empty_by(deadline)?;
+            self.remove_below(deadline)?;
+            match dir::remove(self.root.as_fd(), self.path.as_str()) {
+                // A task that is counted out may still hold the cgroup for a moment.
+                Err(Errno::BUSY | Errno::NOTEMPTY) => self.pause(deadline)?,
+                answer => return answer,
+            }
+        }
+    }
+
+    fn pause(&self, deadline: Instant) -> Result<(), Errno> {
+        match Events::open(self.fd.as_fd()).and_then(|events| events.pause(deadline)) {
+            Err(Errno::NODEV | Errno::NOENT) => Ok(()),
+            answer => answer,
         }
     }
 
@@ -157,14 +166,14 @@ impl Cgroup {
         }
     }
 
-    /// Whether the path still leads to the cgroup we opened: if not, ours is gone already.
-    fn is_same(&self) -> Result<bool, Errno> {
-        let named = match dir::open(self.root.as_fd(), self.path.as_str()) {
-            Err(Errno::NOENT) => return Ok(false),
-            answer => rustix::fs::fstat(answer?)?,
-        };
-        let ours = rustix::fs::fstat(&self.fd)?;
-        Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino))
+    /// Whether the cgroup we opened still exists; another one of the same name does not count.
+    pub(super) fn is_alive(&self) -> Result<bool, Errno> {
+        let flags = rustix::fs::AtFlags::empty();
+        match rustix::fs::accessat(&self.fd, "cgroup.procs", Access::EXISTS, flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT | Errno::NODEV) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn not_removed(&self, errno: Errno) -> CgroupError {

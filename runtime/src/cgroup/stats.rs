@@ -137,9 +137,15 @@ impl Cgroup {
     /// # Errors
     /// `NotFound` once the cgroup is removed; the errno of any other failed read.
     pub(crate) fn stats(&self) -> Result<Stats> {
-        Files(self.fd.as_fd())
-            .stats()
-            .map_err(|errno| self.failed("read statistics of", errno))
+        let read = || {
+            let stats = Files(self.fd.as_fd()).stats()?;
+            // Every cgroup has cpu.stat; without it, is the cgroup gone or the kernel odd?
+            if stats.cpu.is_none() && !self.is_alive()? {
+                return Err(Errno::NODEV);
+            }
+            Ok(stats)
+        };
+        read().map_err(|errno| self.failed("read statistics of", errno))
     }
 }
 

@@ -1,10 +1,10 @@
-//! Device rules as data: parsed once, then cut down to those that can decide something.
+//! Device rules as data, parsed once.
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::super::resources::Problem;
 
-/// More than any host has device nodes; keeps the program far below the reach of a BPF jump.
+/// Far more than any client sends; bounds the work that a configuration can make.
 const MAX_RULES: usize = 2048;
 
 /// Access bits of `struct bpf_cgroup_dev_ctx` (`linux/bpf.h`).
@@ -39,25 +39,6 @@ impl Rule {
             minor,
             access,
         }
-    }
-
-    /// Whether this rule decides everything that the other one could.
-    fn covers(&self, other: &Self) -> bool {
-        fn includes<T: Copy + PartialEq>(wide: Option<T>, narrow: Option<T>) -> bool {
-            wide.is_none() || wide == narrow
-        }
-        includes(self.kind, other.kind)
-            && includes(self.major, other.major)
-            && includes(self.minor, other.minor)
-            && self.access & other.access == other.access
-    }
-
-    /// Whether it decides every access to every device.
-    pub(super) fn is_everything(&self) -> bool {
-        let Self {
-            kind, major, minor, ..
-        } = self;
-        kind.is_none() && major.is_none() && minor.is_none() && self.access == ALL
     }
 }
 
@@ -147,24 +128,4 @@ fn access(letters: &str) -> Result<u8, Fault> {
         return Err(("access", "empty: name some of r, w and m".to_owned()));
     }
     Ok(bits)
-}
-
-/// Drops every rule that a later one covers: the lists that clients send twice, and all that stands before
-/// an allow or deny of everything, so only the first one that is left can be of everything. `None` where everything is allowed.
-pub(super) fn effective(rules: Vec<Rule>) -> Option<Vec<Rule>> {
-    let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
-    for rule in rules.into_iter().rev() {
-        if !kept.iter().any(|later| later.covers(&rule)) {
-            kept.push(rule);
-        }
-    }
-    kept.reverse();
-    // What no rule decides is denied anyway.
-    let denied = kept.iter().take_while(|rule| !rule.allow).count();
-    kept.drain(..denied);
-    let allows_all = kept
-        .first()
-        .is_some_and(|first| first.allow && first.is_everything())
-        && kept.iter().all(|rule| rule.allow);
-    (!allows_all).then_some(kept)
 }

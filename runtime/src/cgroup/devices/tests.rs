@@ -3,8 +3,9 @@
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 use proptest::prelude::*;
 
+use super::assemble;
 use super::program::Program;
-use super::rule::{ALL, DEFAULT, Kind, MKNOD, READ, Rule, WRITE, effective, parse};
+use super::rule::{ALL, Kind, MKNOD, READ, Rule, WRITE};
 
 fn spec(
     allow: bool,
@@ -37,11 +38,12 @@ fn run(program: &Program, kind: Kind, major: u32, minor: u32, access: u8) -> boo
             0xbc => registers[to] = registers[from] & 0xffff_ffff,
             0xb7 => registers[to] = word,
             0x54 => registers[to] &= word,
+            0x4c => registers[to] |= registers[from],
+            0x64 => registers[to] = (registers[to] << word) & 0xffff_ffff,
             0x74 => registers[to] >>= word,
-            0x55 if registers[to] != word => at += offset,
-            0x45 if registers[to] & word != 0 => at += offset,
+            0x16 if registers[to] == word => at += offset,
             0x05 => at += offset,
-            0x55 | 0x45 => {}
+            0x16 => {}
             0x95 => return registers[0] == 1,
             _ => panic!("unknown instruction {code:#x}"),
         }
@@ -115,7 +117,8 @@ fn the_list_that_docker_sends_twice_is_the_default_program() {
         rules.push(spec(true, Some(LinuxDeviceType::C), (5, 0), "rwm"));
     }
     assert_eq!(super::parse(&rules).unwrap(), super::parse(&[]).unwrap());
-    assert_eq!(effective(parse(&[]).unwrap()).unwrap(), DEFAULT);
+    let length = super::parse(&[]).unwrap().unwrap().instructions().len();
+    assert!(length <= 36, "{length} instructions");
 }
 
 #[test]
@@ -202,8 +205,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 proptest! {
     #[test]
     fn the_program_decides_as_the_spec_says(rules in proptest::collection::vec(any_rule(), 0..12)) {
-        let kept = effective(rules.clone());
-        let program = kept.as_deref().map(Program::new);
+        let program = assemble(&rules).unwrap();
         for kind in [Kind::Char, Kind::Block] {
             for (major, minor, access) in (0..5).flat_map(|a| (0..5).flat_map(move |b| (1..=ALL).map(move |c| (a, b, c)))) {
                 let ours = program.as_ref().is_none_or(|program| run(program, kind, major, minor, access));
