@@ -1,1 +1,59 @@
-//! image-store
+//! Container images on disk: loaded, verified, unpacked once, mounted by descriptor.
+//!
+//! ```no_run
+//! use hostrun_image_store::{LoadOptions, RootOptions, Store};
+//!
+//! # fn main() -> hostrun_image_store::Result<()> {
+//! let store = Store::open("/var/lib/hostrun".as_ref())?;
+//! store.load(&"oci:./busybox:latest".parse()?, &LoadOptions::default())?;
+//! let image = store.resolve("busybox")?;
+//! let container = store.create_container("web-1", &image)?;
+//! let root = container.mount_root(&RootOptions::default())?; // attach with move_mount(2)
+//! # drop(root);
+//! # Ok(()) }
+//! ```
+//!
+//! The way of an image, module by module: [`Source`] > `blobs` (where the bytes lie) > `layout`
+//! or `docker`, with `manifest` and `config` (which image, which layers) > `candidate` > `store`
+//! (the order of commit), which sends each layer through `decode` (inflate, both digests), `tape`
+//! (a strict stream of entries) and `unpack` (a directory for overlayfs) > [`Image`] >
+//! [`Container`] > `overlay` (the mount).
+//!
+//! Calls block; progress comes by callback. Nothing here changes the process: no working
+//! directory, no umask, no signal, no output.
+
+#![forbid(unsafe_code)]
+
+mod blobs;
+mod candidate;
+mod config;
+mod container;
+mod decode;
+mod digest;
+mod docker;
+mod error;
+mod image;
+mod layout;
+mod limits;
+mod load;
+mod manifest;
+mod overlay;
+mod platform;
+mod reference;
+mod source;
+mod store;
+mod tape;
+mod unpack;
+
+pub use container::Container;
+pub use digest::{Algorithm, Digest};
+pub use error::{Error, ErrorKind, Result};
+pub use image::{Image, Removed};
+pub use limits::Limits;
+pub use load::{LoadOptions, Progress};
+pub use oci_spec;
+pub use overlay::RootOptions;
+pub use platform::Platform;
+pub use reference::Reference;
+pub use source::Source;
+pub use store::Store;

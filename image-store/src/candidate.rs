@@ -1,0 +1,87 @@
+//! An image found in a source, checked as far as its documents go; its layers are still unread.
+//!
+//! This is the seam between sources and the store: whatever a source is, it ends here.
+
+use crate::blobs::Blobs;
+use crate::config::{self, Config};
+use crate::decode::Compression;
+use crate::digest::Digest;
+use crate::docker;
+use crate::error::Result;
+use crate::layout;
+use crate::limits::Limits;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::source::Source;
+
+/// An image of a source.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) names: Vec<Reference>,
+    /// Digest and bytes; docker archives have none.
+    pub(crate) manifest: Option<Blob>,
+    pub(crate) config_blob: Blob,
+    pub(crate) config: Config,
+    pub(crate) layers: Vec<LayerBlob>,
+}
+
+/// A small blob in memory, its bytes checked against its digest.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A layer still in its source.
+#[derive(Debug, Clone)]
+pub(crate) struct LayerBlob {
+    /// The file of the source that holds it.
+    pub(crate) member: String,
+    /// What the source says the blob is; docker archives may not say.
+    pub(crate) digest: Option<Digest>,
+    pub(crate) size: u64,
+    pub(crate) compression: Compression,
+    pub(crate) diff_id: Digest,
+}
+
+/// What the caller wants of a source.
+#[derive(Debug)]
+pub(crate) struct Wish<'a> {
+    /// The host's platform unless another one was named.
+    pub(crate) platform: Platform,
+    pub(crate) limits: &'a Limits,
+}
+
+/// Opens a source and finds its images.
+pub(crate) fn find(source: &Source, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candidate>)> {
+    let base = source.base_name();
+    let (blobs, candidates) = match source {
+        Source::OciLayout { dir, tag } => {
+            let blobs = Blobs::directory(dir)?;
+            let found = layout::find(&blobs, &base, tag.as_deref(), wish);
+            (blobs, found)
+        }
+        Source::OciArchive { file, tag } => {
+            let blobs = Blobs::archive(file)?;
+            let found = layout::find(&blobs, &base, tag.as_deref(), wish);
+            (blobs, found)
+        }
+        Source::DockerArchive { file, reference } => {
+            let blobs = Blobs::archive(file)?;
+            let found = docker::find(&blobs, &base, reference.as_deref(), wish);
+            (blobs, found)
+        }
+    };
+    Ok((
+        blobs,
+        candidates.map_err(|error| error.within(&source.to_string()))?,
+    ))
+}
+
+/// Parses and checks a configuration against the wish.
+pub(crate) fn check_config(blob: &Blob, layers: usize, wish: &Wish<'_>) -> Result<Config> {
+    let config = config::parse(&blob.bytes)?;
+    config.check_platform(&wish.platform)?;
+    config.check_layers(layers, wish.limits.layers)?;
+    Ok(config)
+}

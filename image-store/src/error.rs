@@ -1,0 +1,262 @@
+//! The one error of this crate: a kind to branch on, and one line to show.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// The result of every fallible function of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, coarse enough to branch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The image, container, file or member asked for is not there.
+    NotFound,
+    /// The container id is taken.
+    AlreadyExists,
+    /// The image is pinned by a container or by further names.
+    InUse,
+    /// The caller's words do not parse: a name, an id, a source, a platform.
+    Invalid,
+    /// More than one image fits what was asked.
+    Ambiguous,
+    /// The image or the store says something that is not so: digest, size, format.
+    Corrupt,
+    /// The image is larger or deeper than a limit allows.
+    TooLarge,
+    /// The image or the host needs something this crate or this kernel does not do.
+    Unsupported,
+    /// The image is for another architecture or operating system.
+    WrongArchitecture,
+    /// The operating system said no.
+    Denied,
+    /// The disk, its inodes or a quota is full.
+    NoSpace,
+    /// Any other failure of a system call.
+    Io,
+}
+
+/// An error: `verb object: cause`, one line, lower case.
+///
+/// Names that come out of an image are shown quoted and escaped, so that a message is always one
+/// line and never carries terminal control bytes.
+pub struct Error {
+    kind: ErrorKind,
+    operation: &'static str,
+    subject: String,
+    cause: String,
+    hint: Option<&'static str>,
+    source: Option<io::Error>,
+}
+
+impl Error {
+    /// The kind to branch on.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The verb: what was being done.
+    pub fn operation(&self) -> &str {
+        self.operation
+    }
+
+    /// The object: on what it was being done.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What a person can do about it, where we know.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint
+    }
+
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+    ) -> Self {
+        let (subject, cause) = (subject.into(), cause.into());
+        Self {
+            kind,
+            operation,
+            subject,
+            cause,
+            hint: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn invalid(
+        operation: &'static str,
+        subject: &str,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorKind::Invalid, operation, quoted(subject), cause)
+    }
+
+    pub(crate) fn corrupt(
+        operation: &'static str,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorKind::Corrupt, operation, subject, cause)
+    }
+
+    pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// Names what the subject is part of: `layer sha256:..., entry "x"`.
+    pub(crate) fn within(mut self, outer: &str) -> Self {
+        self.subject = if self.subject.is_empty() {
+            outer.to_owned()
+        } else {
+            format!("{outer}, {}", self.subject)
+        };
+        self
+    }
+
+    /// An I/O error, or the error of ours that travelled inside one through a reader.
+    pub(crate) fn from_io(operation: &'static str, subject: String, error: io::Error) -> Self {
+        if matches!(error.get_ref(), Some(inner) if inner.is::<Self>()) {
+            let inner = error
+                .into_inner()
+                .and_then(|inner| inner.downcast::<Self>().ok());
+            return match inner {
+                Some(ours) => ours.within(&subject),
+                None => Self::new(ErrorKind::Io, operation, subject, "unknown failure"),
+            };
+        }
+        let (kind, cause) = match error.raw_os_error() {
+            Some(number) => (kind_of(number), errno_text(number)),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => (
+                ErrorKind::Corrupt,
+                "data ends too early (truncated)".to_owned(),
+            ),
+            // Decoders report bad data without an errno.
+            None => (ErrorKind::Corrupt, one_line(&error.to_string())),
+        };
+        Self {
+            kind,
+            operation,
+            subject,
+            cause,
+            hint: None,
+            source: Some(error),
+        }
+    }
+
+    /// Carries this error through an [`io::Read`].
+    pub(crate) fn into_io(self) -> io::Error {
+        io::Error::other(self)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.operation, self.subject, self.cause)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
+
+fn kind_of(number: i32) -> ErrorKind {
+    use nix::errno::Errno;
+    match Errno::from_raw(number) {
+        Errno::ENOENT => ErrorKind::NotFound,
+        Errno::EACCES | Errno::EPERM | Errno::EROFS => ErrorKind::Denied,
+        Errno::ENOSPC | Errno::EDQUOT => ErrorKind::NoSpace,
+        Errno::EEXIST => ErrorKind::AlreadyExists,
+        Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOSYS => ErrorKind::Unsupported,
+        _ => ErrorKind::Io,
+    }
+}
+
+/// `no space left on device (ENOSPC)`
+pub(crate) fn errno_text(number: i32) -> String {
+    let errno = nix::errno::Errno::from_raw(number);
+    let text = errno.desc();
+    let mut letters = text.chars();
+    let first = letters.next().map(|c| c.to_ascii_lowercase());
+    let text: String = first.into_iter().chain(letters).collect();
+    format!("{text} ({errno:?})")
+}
+
+fn one_line(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { ' ' } else { c }.to_lowercase())
+        .collect()
+}
+
+/// A name out of an image or a command line, as it may be shown: quoted, escaped, at most 200
+/// characters.
+pub(crate) fn quoted(name: impl AsRef<OsStr>) -> String {
+    let mut text: String = String::from_utf8_lossy(name.as_ref().as_bytes())
+        .chars()
+        .flat_map(char::escape_debug)
+        .take(201)
+        .collect();
+    if text.chars().count() > 200 {
+        text = text.chars().take(199).chain(['…']).collect();
+    }
+    format!("\"{text}\"")
+}
+
+/// [`quoted`] for raw bytes.
+pub(crate) fn quoted_bytes(name: &[u8]) -> String {
+    quoted(OsStr::from_bytes(name))
+}
+
+/// Says on what a failed call was made; the only way from an errno to an [`Error`].
+pub(crate) trait At<T> {
+    /// `operation "subject": cause`
+    fn at(self, operation: &'static str, subject: impl AsRef<OsStr>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for std::result::Result<T, E> {
+    fn at(self, operation: &'static str, subject: impl AsRef<OsStr>) -> Result<T> {
+        self.map_err(|error| Error::from_io(operation, quoted(subject), error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_is_one_line_and_keeps_the_errno_name() {
+        let error = Err::<(), _>(rustix::io::Errno::NOSPC)
+            .at("write", "a\nb\u{1b}")
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NoSpace);
+        let text = error.to_string();
+        assert_eq!(
+            text,
+            "write \"a\\nb\\u{1b}\": no space left on device (ENOSPC)"
+        );
+    }
+
+    #[test]
+    fn own_error_survives_a_reader() {
+        let inner = Error::new(ErrorKind::TooLarge, "unpack", "entry", "too big");
+        let outer = Error::from_io("read", "layer 1".to_owned(), inner.into_io());
+        assert_eq!(outer.kind(), ErrorKind::TooLarge);
+        assert_eq!(outer.to_string(), "unpack layer 1, entry: too big");
+    }
+}

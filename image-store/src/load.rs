@@ -1,0 +1,82 @@
+//! What a caller may say about a load, and what the load says back.
+
+use std::fmt;
+
+use crate::digest::Digest;
+use crate::limits::Limits;
+use crate::platform::Platform;
+
+/// Options of [`Store::load`](crate::Store::load).
+#[derive(Default)]
+pub struct LoadOptions {
+    pub(crate) platform: Option<Platform>,
+    pub(crate) limits: Limits,
+    progress: Option<Box<ProgressFn>>,
+}
+
+type ProgressFn = dyn Fn(&Progress<'_>) + Send + Sync;
+
+impl LoadOptions {
+    /// Loads for this platform instead of the host's.
+    #[must_use]
+    pub fn with_platform(mut self, platform: Platform) -> Self {
+        self.platform = Some(platform);
+        self
+    }
+
+    /// Loads within these limits instead of the default ones.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Calls this as the load goes on.
+    #[must_use]
+    pub fn with_progress(mut self, call: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Box::new(call));
+        self
+    }
+
+    pub(crate) fn report(&self, progress: &Progress<'_>) {
+        if let Some(call) = &self.progress {
+            call(progress);
+        }
+    }
+}
+
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("platform", &self.platform)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A step of a load.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// A layer is being read.
+    LayerStarted {
+        /// The layer.
+        diff_id: &'a Digest,
+        /// Bytes of it in the source.
+        size: u64,
+        /// Whether the store has it, so that it is only verified.
+        known: bool,
+    },
+    /// A layer is verified and unpacked; not yet visible in the store.
+    LayerDone {
+        /// The layer.
+        diff_id: &'a Digest,
+    },
+    /// Something of a layer was left out or bent.
+    Warning {
+        /// The layer.
+        diff_id: &'a Digest,
+        /// What, as one line.
+        text: &'a str,
+    },
+}

@@ -1,0 +1,200 @@
+//! Overlay mounts made by descriptor, attached nowhere.
+//!
+//! Since Linux 6.8 each layer is a parameter of its own (`lowerdir+`) and their number is no
+//! concern. Older kernels take one `lowerdir=` string: 255 bytes through `fsconfig(2)`, a page
+//! through `mount(2)`. There the mount is made by `mount(2)` in a mount namespace of its own, on a
+//! thread that lives no longer than that, and cloned out of it by `open_tree(2)`; the host's
+//! namespace does not see it either.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, open_tree,
+};
+
+use crate::error::{At, Error, ErrorKind, Result, errno_text, quoted};
+
+/// Longest value of an `fsconfig(2)` string, NUL not counted.
+const VALUE_MAX: usize = 255;
+
+/// How a container's root is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RootOptions {
+    /// Nothing can be written; the writable layer is still there below.
+    pub read_only: bool,
+    /// Device files do not work. Off by default, as containers may make them with CAP_MKNOD and
+    /// the device rules of their cgroup decide.
+    pub no_devices: bool,
+}
+
+impl RootOptions {
+    /// Mounts read-only.
+    #[must_use]
+    pub fn with_read_only(mut self, yes: bool) -> Self {
+        self.read_only = yes;
+        self
+    }
+
+    /// Mounts without working device files.
+    #[must_use]
+    pub fn with_no_devices(mut self, yes: bool) -> Self {
+        self.no_devices = yes;
+        self
+    }
+
+    fn attributes(self) -> MountAttrFlags {
+        let mut flags = MountAttrFlags::MOUNT_ATTR_RELATIME;
+        flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.read_only);
+        flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, self.no_devices);
+        flags
+    }
+
+    fn flags(self) -> MountFlags {
+        let mut flags = MountFlags::RELATIME;
+        flags.set(MountFlags::RDONLY, self.read_only);
+        flags.set(MountFlags::NODEV, self.no_devices);
+        flags
+    }
+}
+
+/// The parts of an overlay.
+#[derive(Debug)]
+pub(crate) struct Overlay<'a> {
+    /// Highest first.
+    pub(crate) lower: &'a [std::path::PathBuf],
+    pub(crate) upper: &'a Path,
+    pub(crate) work: &'a Path,
+    /// A directory to mount on where the kernel cannot do without one.
+    pub(crate) target: &'a Path,
+}
+
+impl Overlay<'_> {
+    pub(crate) fn mount(&self, options: RootOptions) -> Result<OwnedFd> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
+            .map_err(|errno| self.failed(errno, None))?;
+        match self.add_layers(&context) {
+            Ok(()) => {}
+            // No such parameter: before 6.8.
+            Err(Errno::INVAL) => return self.mount_by_string(options),
+            Err(errno) => return Err(self.failed(errno, Some(&context))),
+        }
+        let configured = set(&context, "upperdir", self.upper)
+            .and_then(|()| set(&context, "workdir", self.work))
+            .and_then(|()| fsconfig_create(&context));
+        configured.map_err(|errno| self.failed(errno, Some(&context)))?;
+        fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            options.attributes(),
+        )
+        .map_err(|errno| self.failed(errno, Some(&context)))
+    }
+
+    fn add_layers(&self, context: &OwnedFd) -> std::result::Result<(), Errno> {
+        self.lower
+            .iter()
+            .try_for_each(|layer| set(context, "lowerdir+", layer))
+    }
+
+    /// The way of older kernels.
+    fn mount_by_string(&self, options: RootOptions) -> Result<OwnedFd> {
+        let open = |path: &Path| open_path(path).at("open", path);
+        let lower: Vec<OwnedFd> = self
+            .lower
+            .iter()
+            .map(|path| open(path))
+            .collect::<Result<_>>()?;
+        let (upper, work, target) = (open(self.upper)?, open(self.work)?, open(self.target)?);
+        let names: Vec<String> = lower.iter().map(descriptor_path).collect();
+        let data = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            names.join(":"),
+            descriptor_path(&upper),
+            descriptor_path(&work)
+        );
+        let flags = options.flags();
+        let made =
+            std::thread::scope(|scope| scope.spawn(|| mount_apart(&data, &target, flags)).join());
+        match made {
+            Ok(mounted) => mounted.map_err(|errno| self.failed(errno, None)),
+            Err(_panic) => Err(self.failed(Errno::IO, None)),
+        }
+    }
+
+    fn failed(&self, errno: Errno, context: Option<&OwnedFd>) -> Error {
+        let subject = format!("overlay with {} layers", self.lower.len());
+        let mut cause = errno_text(errno.raw_os_error());
+        if let Some(words) = context.and_then(kernel_words) {
+            cause = format!("{cause}, kernel says {}", quoted(OsStr::from_bytes(&words)));
+        }
+        let (kind, hint) = match errno {
+            Errno::NODEV => (
+                ErrorKind::Unsupported,
+                "this kernel has no overlayfs; modprobe overlay",
+            ),
+            Errno::PERM | Errno::ACCESS => (ErrorKind::Denied, "mounting needs root"),
+            Errno::INVAL | Errno::OPNOTSUPP => (
+                ErrorKind::Unsupported,
+                "the store's file system must be able to carry an overlay: ext4, xfs, btrfs, tmpfs",
+            ),
+            Errno::NOENT => (ErrorKind::NotFound, "a layer is gone; load the image again"),
+            Errno::NOSPC => (ErrorKind::NoSpace, "free space in the store"),
+            _ => (ErrorKind::Io, "see the kernel's log"),
+        };
+        Error::new(kind, "mount", subject, cause).with_hint(hint)
+    }
+}
+
+/// A path that is too long for the kernel goes by the name of its descriptor.
+fn set(context: &OwnedFd, key: &str, path: &Path) -> std::result::Result<(), Errno> {
+    if path.as_os_str().len() <= VALUE_MAX {
+        return fsconfig_set_string(context, key, path);
+    }
+    let fd = open_path(path)?;
+    fsconfig_set_string(context, key, descriptor_path(&fd))
+}
+
+/// Runs on a thread of its own, whose mount namespace ends with it.
+fn mount_apart(
+    data: &str,
+    target: &OwnedFd,
+    flags: MountFlags,
+) -> std::result::Result<OwnedFd, Errno> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+    // Before anything else: what is mounted here must not travel to the host.
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private)?;
+    let data = CString::new(data).map_err(|_nul| Errno::INVAL)?;
+    let target = descriptor_path(target);
+    mount("overlay", &target, "overlay", flags, data.as_c_str())?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, &target, clone)
+}
+
+fn open_path(path: &Path) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+}
+
+fn descriptor_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}
+
+/// The last message the kernel left in the context: `e overlay: …`.
+fn kernel_words(context: &OwnedFd) -> Option<Vec<u8>> {
+    let mut last = None;
+    let mut buffer = vec![0; 512];
+    while let Ok(count) = rustix::io::read(context, &mut buffer) {
+        let line = buffer.get(..count).filter(|line| !line.is_empty())?;
+        last = Some(line.trim_ascii_end().to_vec());
+    }
+    last
+}

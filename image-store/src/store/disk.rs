@@ -1,0 +1,349 @@
+//! Durable steps on the store's own files: write, sync, rename, sync the directory.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::error::{At, Error, ErrorKind, Result, quoted};
+
+const PRIVATE: Mode = Mode::RWXU;
+
+/// A directory of the store: its path for messages and mounts, its descriptor for work.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+impl Folder {
+    /// Opens a directory, made if missing; only its owner may enter it.
+    pub(crate) fn open_or_make(path: PathBuf) -> Result<Self> {
+        match rustix::fs::mkdir(&path, PRIVATE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno).at("make directory", &path),
+        }
+        Self::open(path)
+    }
+
+    pub(crate) fn open(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
+        Ok(Self { path, fd })
+    }
+
+    /// Refuses a directory of someone else, closes one that stands open. CVE-2024-25621: setuid
+    /// files of images must not be in other users' reach.
+    pub(crate) fn make_private(&self) -> Result<()> {
+        let stat = rustix::fs::fstat(&self.fd).at("stat", &self.path)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            let subject = quoted(&self.path);
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "open",
+                subject,
+                "it belongs to another user",
+            )
+            .with_hint("run as root, or name another store"));
+        }
+        if stat.st_mode & 0o7777 != 0o700 {
+            rustix::fs::fchmod(&self.fd, PRIVATE).at("change mode", &self.path)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Names in the directory, in no order.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd).at("list", &self.path)? {
+            let entry = entry.at("list", &self.path)?;
+            // All our names are ASCII; others are not ours.
+            if let Ok(name) = entry.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> Result<bool> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno).at("stat", self.path.join(name)),
+        }
+    }
+
+    /// Makes what was renamed, made or removed in the directory last.
+    pub(crate) fn sync(&self) -> Result<()> {
+        rustix::fs::fsync(&self.fd).at("sync", &self.path)
+    }
+
+    /// Reads a small file of ours.
+    pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).at("open", &path)?;
+        let mut bytes = Vec::new();
+        File::from(fd)
+            .take(limit + 1)
+            .read_to_end(&mut bytes)
+            .at("read", &path)?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::corrupt("read", quoted(&path), "file is too large"));
+        }
+        Ok(bytes)
+    }
+
+    /// Reads a symbolic link of ours; none when it is missing.
+    pub(crate) fn read_link(&self, name: &str) -> Result<Option<String>> {
+        match rustix::fs::readlinkat(&self.fd, name, Vec::new()) {
+            Ok(target) => {
+                let target = target.into_string();
+                let bad = |_utf8| {
+                    Error::corrupt("read", quoted(self.path.join(name)), "link is not text")
+                };
+                target.map(Some).map_err(bad)
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno).at("read", self.path.join(name)),
+        }
+    }
+
+    /// Writes a file whole: new contents in `work`, on disk, then renamed here. The directory
+    /// itself is the caller's to sync.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8], work: &Workspace) -> Result<()> {
+        let temporary = work.fresh_name();
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(work.fd(), &temporary, flags, Mode::RUSR | Mode::WUSR)
+            .at("create", &path)?;
+        let mut file = File::from(fd);
+        file.write_all(bytes).at("write", &path)?;
+        rustix::fs::fsync(&file).at("sync", &path)?;
+        rustix::fs::renameat(work.fd(), &temporary, &self.fd, name).at("rename", &path)
+    }
+
+    /// Writes a new file in a directory that is itself still below `tmp`; the sync comes later.
+    pub(crate) fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .at("create", &path)?;
+        File::from(fd).write_all(bytes).at("write", &path)
+    }
+
+    /// Points a symbolic link somewhere, in one step whether it existed or not. File systems
+    /// journal links whole, so there is nothing to sync but the directory.
+    pub(crate) fn link(&self, name: &str, target: &str, work: &Workspace) -> Result<()> {
+        let temporary = work.fresh_name();
+        let path = self.path.join(name);
+        rustix::fs::symlinkat(target, work.fd(), &temporary).at("create", &path)?;
+        rustix::fs::renameat(work.fd(), &temporary, &self.fd, name).at("rename", &path)
+    }
+
+    pub(crate) fn unlink(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()).at("remove", path)
+    }
+
+    /// Takes a directory out of sight in one step.
+    pub(crate) fn discard(&self, name: &str, trash: &Workspace) -> Result<()> {
+        let path = self.path.join(name);
+        rustix::fs::renameat(&self.fd, name, trash.fd(), trash.fresh_name()).at("remove", path)
+    }
+}
+
+/// A file lock that dies with its holder.
+#[derive(Debug)]
+pub(crate) struct Lock(#[expect(dead_code, reason = "held open, closed on drop")] OwnedFd);
+
+impl Lock {
+    pub(crate) fn shared(folder: &Folder) -> Result<Self> {
+        Self::take(folder, FlockOperation::LockShared)
+    }
+
+    pub(crate) fn exclusive(folder: &Folder) -> Result<Self> {
+        Self::take(folder, FlockOperation::LockExclusive)
+    }
+
+    /// The exclusive lock if nobody holds any.
+    pub(crate) fn try_exclusive(folder: &Folder) -> Result<Option<Self>> {
+        match Self::take(folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(error) if error.kind() == ErrorKind::InUse => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn take(folder: &Folder, operation: FlockOperation) -> Result<Self> {
+        let path = folder.path.join("lock");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(&folder.fd, "lock", flags, Mode::RUSR | Mode::WUSR)
+            .at("open", &path)?;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, operation)) {
+            Ok(()) => Ok(Self(fd)),
+            Err(Errno::WOULDBLOCK) => Err(Error::new(
+                ErrorKind::InUse,
+                "lock",
+                quoted(&path),
+                "someone works in it",
+            )),
+            Err(errno) => Err(errno).at("lock", &path),
+        }
+    }
+}
+
+/// A private directory for work in progress; removed with all it holds when dropped.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    folder: Folder,
+    counter: AtomicU64,
+}
+
+impl Workspace {
+    /// Makes `<pid>-<number>` in a directory.
+    pub(crate) fn new(parent: &Folder) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let clock = std::time::UNIX_EPOCH
+                .elapsed()
+                .unwrap_or_default()
+                .subsec_nanos();
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = parent
+                .path
+                .join(format!("{}-{number}-{clock:08x}", std::process::id()));
+            match rustix::fs::mkdir(&path, PRIVATE) {
+                Ok(()) => {
+                    return Ok(Self {
+                        folder: Folder::open(path)?,
+                        counter: AtomicU64::new(0),
+                    });
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(errno).at("make directory", &path),
+            }
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.folder.fd()
+    }
+
+    /// A name nothing in the workspace has.
+    pub(crate) fn fresh_name(&self) -> String {
+        format!("w{}", self.counter.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A new directory inside.
+    pub(crate) fn make_folder(&self, name: &str) -> Result<Folder> {
+        Folder::open_or_make(self.folder.path.join(name))
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What cannot be removed now is garbage in `tmp` or `trash`, and swept later.
+        drop(empty(&self.folder));
+        rustix::fs::rmdir(&self.folder.path).ok();
+    }
+}
+
+/// Removes everything in a directory without recursion: what is not empty moves up into the
+/// directory first, so neither depth nor open descriptors grow with what an image made.
+pub(crate) fn empty(folder: &Folder) -> Result<()> {
+    let mut number = 0_u64;
+    loop {
+        let names = children(&folder.fd).at("list", &folder.path)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            empty_one(folder, &name, &mut number).at("remove", &folder.path)?;
+        }
+    }
+}
+
+fn empty_one(
+    folder: &Folder,
+    name: &std::ffi::CString,
+    number: &mut u64,
+) -> std::result::Result<(), Errno> {
+    match rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
+        Ok(()) => return Ok(()),
+        Err(Errno::ISDIR | Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inner = rustix::fs::openat(&folder.fd, name, flags, Mode::empty())?;
+    for child in children(&inner)? {
+        let removed = rustix::fs::unlinkat(&inner, &child, AtFlags::empty()).or_else(|errno| {
+            if !matches!(errno, Errno::ISDIR | Errno::PERM) {
+                return Err(errno);
+            }
+            rustix::fs::unlinkat(&inner, &child, AtFlags::REMOVEDIR)
+        });
+        match removed {
+            Ok(()) => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => move_up(folder, &inner, &child, number)?,
+            Err(errno) => return Err(errno),
+        }
+    }
+    rustix::fs::unlinkat(&folder.fd, name, AtFlags::REMOVEDIR)
+}
+
+fn move_up(
+    folder: &Folder,
+    inner: &OwnedFd,
+    child: &std::ffi::CString,
+    number: &mut u64,
+) -> std::result::Result<(), Errno> {
+    loop {
+        let aside = format!("moved-{number}");
+        *number += 1;
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(inner, child, &folder.fd, aside, flags) {
+            Err(Errno::EXIST) => {}
+            done => return done,
+        }
+    }
+}
+
+fn children(fd: &OwnedFd) -> std::result::Result<Vec<std::ffi::CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Bytes free for us on a file system.
+pub(crate) fn free_bytes(folder: &Folder) -> Result<u64> {
+    let stat = rustix::fs::fstatvfs(&folder.fd).at("stat file system of", &folder.path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether a path is there and not a directory.
+pub(crate) fn is_no_directory(path: &Path) -> bool {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty());
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+}

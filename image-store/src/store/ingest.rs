@@ -1,0 +1,311 @@
+//! From a candidate to an image of the store.
+//!
+//! The order is the promise: everything is written below `tmp`, then one `syncfs`, then renames,
+//! then the directories are synced; layers before blobs before the image before its names. What is
+//! visible is whole, and a cut at any point leaves garbage but no dangling name.
+//!
+//! Layers are independent of each other (the key is the diffID alone), so [`Ingest::layers`] is
+//! where they will be unpacked side by side.
+
+use rustix::fs::{Mode, RenameFlags};
+use rustix::io::Errno;
+
+use super::Store;
+use super::disk::{Folder, Workspace, free_bytes};
+use super::record::{self, ImageRecord, LayerRecord};
+use crate::blobs::Blobs;
+use crate::candidate::{Blob, Candidate, LayerBlob};
+use crate::decode::{LayerStream, Sums, digest_of, drain};
+use crate::digest::{Algorithm, Digest};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::load::{LoadOptions, Progress};
+use crate::tape::Streamed;
+use crate::unpack::{RootAttributes, Unpacked, unpack};
+
+/// One load into the store.
+pub(super) struct Ingest<'a> {
+    store: &'a Store,
+    blobs: &'a Blobs,
+    options: &'a LoadOptions,
+    work: Workspace,
+    scrap: Folder,
+}
+
+/// A layer ready to be renamed into place.
+struct Fresh {
+    diff_id: Digest,
+    /// Its name in the workspace.
+    name: String,
+}
+
+impl<'a> Ingest<'a> {
+    pub(super) fn new(
+        store: &'a Store,
+        blobs: &'a Blobs,
+        options: &'a LoadOptions,
+    ) -> Result<Self> {
+        let work = Workspace::new(&store.tmp)?;
+        let scrap = work.make_folder("scrap")?;
+        Ok(Self {
+            store,
+            blobs,
+            options,
+            work,
+            scrap,
+        })
+    }
+
+    /// Brings a candidate in; returns its id.
+    pub(super) fn image(&self, candidate: &Candidate) -> Result<Digest> {
+        let fresh = self.layers(&candidate.layers)?;
+        self.commit_layers(&fresh)?;
+        self.commit_blob(&candidate.config_blob)?;
+        if let Some(manifest) = &candidate.manifest {
+            self.commit_blob(manifest)?;
+        }
+        let record = self.record(candidate)?;
+        self.store.images.write(
+            &record.config.file_name(),
+            &record::encode(&record)?,
+            &self.work,
+        )?;
+        self.store.images.sync()?;
+        for name in &candidate.names {
+            let target = format!("../images/{}", record.config.file_name());
+            self.store
+                .refs
+                .link(&name.file_name(), &target, &self.work)?;
+        }
+        self.store.refs.sync()?;
+        Ok(record.config)
+    }
+
+    /// Verifies every layer and unpacks those the store does not have.
+    fn layers(&self, layers: &[LayerBlob]) -> Result<Vec<Fresh>> {
+        let mut fresh: Vec<Fresh> = Vec::new();
+        for layer in layers {
+            let label = match &layer.digest {
+                Some(digest) => format!("layer {digest}"),
+                None => format!("layer {}", layer.diff_id),
+            };
+            let in_work = fresh.iter().any(|done| done.diff_id == layer.diff_id);
+            let known = in_work || self.store.layers.contains(&layer.diff_id.file_name())?;
+            self.options.report(&Progress::LayerStarted {
+                diff_id: &layer.diff_id,
+                size: layer.size,
+                known,
+            });
+            if known {
+                self.verify(layer, in_work)
+                    .map_err(|error| error.within(&label))?;
+            } else {
+                let unpacked = self.unpack(layer).map_err(|error| error.within(&label))?;
+                fresh.push(unpacked);
+            }
+            self.options.report(&Progress::LayerDone {
+                diff_id: &layer.diff_id,
+            });
+        }
+        Ok(fresh)
+    }
+
+    /// A layer we have: the blob must still be what its descriptor says, and must still give this
+    /// diffID, or a warm store would take what a fresh one refuses.
+    fn verify(&self, layer: &LayerBlob, in_work: bool) -> Result<()> {
+        let blob = self.blobs.open(&layer.member)?;
+        let failed = |error| Error::from_io("read", String::new(), error);
+        let mark = mark_name(layer);
+        let from = self.store.layer_path(&layer.diff_id).join("from");
+        if let (false, Some(digest), Some(mark)) = (in_work, &layer.digest, &mark)
+            && Folder::open(from.clone())?.contains(mark)?
+        {
+            let (found, size) = digest_of(blob, digest.algorithm()).map_err(failed)?;
+            return check_blob(layer, &found, size);
+        }
+        let mut stream = self.stream(layer)?;
+        drain(&mut stream).map_err(failed)?;
+        check(layer, &stream.finish()?)?;
+        if let (false, Some(mark)) = (in_work, mark) {
+            let from = Folder::open(from)?;
+            from.write(&mark, b"", &self.work)?;
+        }
+        Ok(())
+    }
+
+    fn unpack(&self, layer: &LayerBlob) -> Result<Fresh> {
+        self.check_space(layer.size)?;
+        let name = self.work.fresh_name();
+        let folder = self.work.make_folder(&name)?;
+        let root = Folder::open_or_make(folder.path().join("fs"))?;
+        rustix::fs::fchmod(root.fd(), Mode::from_raw_mode(0o755)).at("change mode", root.path())?;
+        let mut stream = self.stream(layer)?;
+        let limits = self.limits();
+        let unpacked = unpack(Streamed(&mut stream), root.fd(), self.scrap.fd(), limits)?;
+        check(layer, &stream.finish()?)?;
+        self.warn(layer, &unpacked);
+        let record = layer_record(&layer.diff_id, unpacked);
+        folder.create("meta.json", &record::encode(&record)?)?;
+        let from = Folder::open_or_make(folder.path().join("from"))?;
+        if let Some(mark) = mark_name(layer) {
+            from.create(&mark, b"")?;
+        }
+        Ok(Fresh {
+            diff_id: layer.diff_id.clone(),
+            name,
+        })
+    }
+
+    fn stream(&self, layer: &LayerBlob) -> Result<LayerStream<crate::blobs::Section>> {
+        let blob = self.blobs.open(&layer.member)?;
+        let announced = blob.length();
+        if announced != layer.size {
+            let cause = format!("{announced} bytes, {} announced", layer.size);
+            return Err(Error::corrupt("verify", "", cause));
+        }
+        let outer = layer
+            .digest
+            .as_ref()
+            .map_or(Algorithm::Sha256, Digest::algorithm);
+        let algorithms = (outer, layer.diff_id.algorithm());
+        LayerStream::new(
+            blob,
+            layer.size,
+            layer.compression,
+            algorithms,
+            self.limits(),
+        )
+    }
+
+    /// What comes out is at least about as large as what goes in.
+    fn check_space(&self, size: u64) -> Result<()> {
+        let free = free_bytes(&self.store.tmp)?;
+        if size <= free {
+            return Ok(());
+        }
+        let cause = format!("{size} bytes to unpack, {free} free in the store");
+        Err(Error::new(ErrorKind::NoSpace, "unpack", "", cause))
+    }
+
+    /// One sync for all layers, then they become visible.
+    fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
+        if !fresh.is_empty() {
+            rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path())?;
+        }
+        let layers = &self.store.layers;
+        for Fresh { diff_id, name } in fresh {
+            let to = diff_id.file_name();
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(self.work.fd(), name, layers.fd(), &to, flags) {
+                // Another load was faster; ours goes with the workspace.
+                Ok(()) | Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                Err(errno) => return Err(errno).at("rename", layers.path().join(&to)),
+            }
+        }
+        // Also for layers another load renamed and may not have synced yet.
+        layers.sync()
+    }
+
+    fn commit_blob(&self, blob: &Blob) -> Result<()> {
+        let folder = self.store.blob_folder(&blob.digest)?;
+        folder.write(blob.digest.hex(), &blob.bytes, &self.work)?;
+        folder.sync()
+    }
+
+    fn record(&self, candidate: &Candidate) -> Result<ImageRecord> {
+        let diff_ids = &candidate.config.diff_ids;
+        let mut root = RootAttributes {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        let (mut size, mut hidden) = (0_u64, 0);
+        for (index, diff_id) in diff_ids.iter().enumerate() {
+            let layer = self.store.layer_record(diff_id)?;
+            root = layer.root.unwrap_or(root);
+            size = size.saturating_add(layer.bytes);
+            if layer.opaque_root {
+                hidden = index;
+            }
+        }
+        Ok(ImageRecord {
+            version: record::version(),
+            config: candidate.config_blob.digest.clone(),
+            manifest: candidate
+                .manifest
+                .as_ref()
+                .map(|manifest| manifest.digest.clone()),
+            layers: diff_ids.clone(),
+            hidden,
+            root,
+            size,
+        })
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.options.limits
+    }
+
+    fn warn(&self, layer: &LayerBlob, unpacked: &Unpacked) {
+        let diff_id = &layer.diff_id;
+        for text in &unpacked.warnings.texts {
+            self.options.report(&Progress::Warning { diff_id, text });
+        }
+        if unpacked.warnings.more > 0 {
+            let text = format!("{} more warnings", unpacked.warnings.more);
+            self.options.report(&Progress::Warning {
+                diff_id,
+                text: &text,
+            });
+        }
+    }
+}
+
+/// The file in a layer's `from` that says: this blob, read this way, gave this diffID.
+fn mark_name(layer: &LayerBlob) -> Option<String> {
+    let digest = layer.digest.as_ref()?;
+    Some(format!(
+        "{}.{}",
+        digest.file_name(),
+        layer.compression.name()
+    ))
+}
+
+fn layer_record(diff_id: &Digest, unpacked: Unpacked) -> LayerRecord {
+    LayerRecord {
+        version: record::version(),
+        diff_id: diff_id.clone(),
+        entries: unpacked.entries,
+        bytes: unpacked.bytes,
+        root: unpacked.root,
+        opaque_root: unpacked.opaque_root,
+        implied: unpacked.implied,
+    }
+}
+
+fn check(layer: &LayerBlob, sums: &Sums) -> Result<()> {
+    check_blob(layer, &sums.blob, sums.blob_size)?;
+    if sums.diff != layer.diff_id {
+        let cause = format!(
+            "content is {}, the config says {}",
+            sums.diff, layer.diff_id
+        );
+        return Err(Error::corrupt("verify", "diffID", cause));
+    }
+    Ok(())
+}
+
+fn check_blob(layer: &LayerBlob, found: &Digest, size: u64) -> Result<()> {
+    if size != layer.size {
+        let cause = format!("{size} bytes, {} announced", layer.size);
+        return Err(Error::corrupt("verify", "size", cause));
+    }
+    match &layer.digest {
+        Some(digest) if digest != found => Err(Error::corrupt(
+            "verify",
+            "digest",
+            format!("the bytes are {found}"),
+        )),
+        _ => Ok(()),
+    }
+}

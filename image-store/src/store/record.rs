@@ -1,0 +1,146 @@
+//! The store's own small files, as they are on disk. `docs/store.md` is their description.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::unpack::RootAttributes;
+
+/// The version of everything in this file.
+const VERSION: u32 = 1;
+
+/// `format`: what kind of store this is.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Format {
+    version: u32,
+    driver: String,
+}
+
+impl Format {
+    pub(crate) fn current() -> Self {
+        Self {
+            version: VERSION,
+            driver: "dirs".to_owned(),
+        }
+    }
+
+    /// Refuses a store some other version wrote.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.version == VERSION && self.driver == "dirs" {
+            return Ok(());
+        }
+        let cause = format!(
+            "version {} with driver {}",
+            self.version,
+            quoted(&self.driver)
+        );
+        Err(Error::new(ErrorKind::Unsupported, "open", "store", cause)
+            .with_hint("another version of hostrun made this store"))
+    }
+}
+
+/// `images/<config digest>`: how to mount an image without reading anything else.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ImageRecord {
+    pub(crate) version: u32,
+    /// The image's id.
+    pub(crate) config: Digest,
+    /// None for an image out of a docker archive.
+    pub(crate) manifest: Option<Digest>,
+    /// The diffIDs, lowest layer first.
+    pub(crate) layers: Vec<Digest>,
+    /// How many of the lowest layers a higher one hides whole.
+    pub(crate) hidden: usize,
+    /// What the root directory of a container gets: the highest layer's word counts.
+    pub(crate) root: RootAttributes,
+    /// Bytes of file data in all layers.
+    pub(crate) size: u64,
+}
+
+/// `layers/<diffid>/meta.json`: what unpacking a layer came to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    pub(crate) version: u32,
+    pub(crate) diff_id: Digest,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) root: Option<RootAttributes>,
+    pub(crate) opaque_root: bool,
+    /// Directories without an entry of their own; their attributes are a lower layer's business.
+    pub(crate) implied: Vec<Vec<u8>>,
+}
+
+/// What a file of ours has in common.
+pub(crate) trait Versioned: Serialize + for<'a> Deserialize<'a> {
+    fn version(&self) -> u32;
+}
+
+impl Versioned for Format {
+    /// Checked by [`Format::check`] instead, which knows what to advise.
+    fn version(&self) -> u32 {
+        VERSION
+    }
+}
+
+impl Versioned for ImageRecord {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Versioned for LayerRecord {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// The version new records get.
+pub(crate) const fn version() -> u32 {
+    VERSION
+}
+
+pub(crate) fn encode(record: &impl Versioned) -> Result<Vec<u8>> {
+    let fault = |error: serde_json::Error| Error::corrupt("write", "record", error.to_string());
+    let mut bytes = serde_json::to_vec(record).map_err(fault)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+pub(crate) fn decode<T: Versioned>(bytes: &[u8]) -> Result<T> {
+    let fault = |error: serde_json::Error| {
+        Error::corrupt("read", "record", error.to_string())
+            .with_hint("remove the image and load it again")
+    };
+    let record: T = serde_json::from_slice(bytes).map_err(fault)?;
+    if record.version() == VERSION {
+        return Ok(record);
+    }
+    let cause = format!("version {}", record.version());
+    Err(Error::new(ErrorKind::Unsupported, "read", "record", cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            drop(decode::<ImageRecord>(&bytes));
+            drop(decode::<LayerRecord>(&bytes));
+            drop(decode::<Format>(&bytes));
+        }
+    }
+
+    #[test]
+    fn other_formats_are_refused() {
+        for text in [
+            r#"{"version":2,"driver":"dirs"}"#,
+            r#"{"version":1,"driver":"erofs"}"#,
+        ] {
+            assert!(decode::<Format>(text.as_bytes()).unwrap().check().is_err());
+        }
+        assert!(Format::current().check().is_ok());
+    }
+}

@@ -1,0 +1,260 @@
+//! The only way to open or make anything below a layer directory.
+//!
+//! Every path starts at the layer's own descriptor and is resolved by the kernel with that
+//! directory as `/` (`openat2(2)`, RESOLVE_IN_ROOT), so `..`, absolute names and symbolic links
+//! end inside, whatever they say. The last component is never followed. Nothing else has access
+//! to the directory while it is filled: it lies in the store's private `tmp`.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::place::{components, join, os};
+use crate::error::{At, Error, Result, quoted_bytes};
+
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// A layer directory being filled.
+#[derive(Debug)]
+pub(super) struct Confined<'a> {
+    root: BorrowedFd<'a>,
+    /// Where replaced directories go; outside the layer, on the same file system.
+    scrap: BorrowedFd<'a>,
+    scrapped: u64,
+    cached: Option<Parent>,
+    /// Directories nobody described so far.
+    implied: BTreeSet<Vec<u8>>,
+    /// Names that were resolved otherwise than they read: through a link or out and back in.
+    redirected: u64,
+    opaque_root: bool,
+}
+
+/// An open directory of the layer.
+#[derive(Debug)]
+pub(super) struct Parent {
+    path: Vec<u8>,
+    pub(super) fd: OwnedFd,
+    /// What a new file gets as group when the directory hands its own down.
+    pub(super) gid: u32,
+}
+
+impl<'a> Confined<'a> {
+    pub(super) fn new(root: BorrowedFd<'a>, scrap: BorrowedFd<'a>) -> Self {
+        Self {
+            root,
+            scrap,
+            scrapped: 0,
+            cached: None,
+            implied: BTreeSet::new(),
+            redirected: 0,
+            opaque_root: false,
+        }
+    }
+
+    pub(super) fn root(&self) -> BorrowedFd<'a> {
+        self.root
+    }
+
+    pub(super) fn redirected(&self) -> u64 {
+        self.redirected
+    }
+
+    pub(super) fn implied(&self) -> &BTreeSet<Vec<u8>> {
+        &self.implied
+    }
+
+    pub(super) fn is_opaque_root(&self) -> bool {
+        self.opaque_root
+    }
+
+    /// An entry now describes this directory.
+    pub(super) fn described(&mut self, path: &[u8]) {
+        self.implied.remove(path);
+    }
+
+    /// Opens a directory entries go into, and makes it when no entry did.
+    pub(super) fn parent(&mut self, path: &[u8]) -> Result<&Parent> {
+        let hit = self
+            .cached
+            .as_ref()
+            .is_some_and(|cached| cached.path == path);
+        if !hit {
+            let fd = self.open_parent(path)?;
+            self.remember(path, fd)?;
+        }
+        self.cached
+            .as_ref()
+            .ok_or_else(|| Error::corrupt("open", quoted_bytes(path), "gone"))
+    }
+
+    /// Keeps an open directory as the likely parent of the next entry.
+    pub(super) fn remember(&mut self, path: &[u8], fd: OwnedFd) -> Result<()> {
+        let gid = rustix::fs::fstat(&fd).at("stat", os(path))?.st_gid;
+        self.cached = Some(Parent {
+            path: path.to_vec(),
+            fd,
+            gid,
+        });
+        Ok(())
+    }
+
+    fn open_parent(&mut self, path: &[u8]) -> Result<OwnedFd> {
+        let straight =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match self.open_resolved(path, straight) {
+            Ok(fd) => return Ok(fd),
+            Err(Errno::LOOP | Errno::XDEV) => self.redirected += 1,
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(errno).at("open", os(path)),
+        }
+        match self.open_in_root(path) {
+            Err(Errno::NOENT | Errno::NOTDIR) => self.imply(path),
+            opened => opened.at("open", os(path)),
+        }
+    }
+
+    /// Makes the missing directories of a path.
+    fn imply(&mut self, path: &[u8]) -> Result<OwnedFd> {
+        let mut at = self.open_in_root(b"").at("open", os(path))?;
+        let mut walked = Vec::new();
+        for part in components(path) {
+            walked = join(&walked, part);
+            // One step at a time, so that a long path costs no more than its length.
+            let step = match part {
+                b".." => Err(Errno::LOOP),
+                _ => rustix::fs::openat(&at, os(part), DIRECTORY, Mode::empty()),
+            };
+            at = match step {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => self.make_implied(&at, part, &walked)?,
+                Err(Errno::LOOP | Errno::NOTDIR) => match self.open_in_root(&walked) {
+                    Ok(fd) => fd,
+                    Err(_) => self.replace_by_implied(&at, part, &walked)?,
+                },
+                Err(errno) => return Err(errno).at("open", os(&walked)),
+            };
+        }
+        Ok(at)
+    }
+
+    fn make_implied(&mut self, at: &OwnedFd, part: &[u8], path: &[u8]) -> Result<OwnedFd> {
+        rustix::fs::mkdirat(at, os(part), Mode::RWXU).at("make directory", os(path))?;
+        let fd = rustix::fs::openat(
+            at,
+            os(part),
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("open", os(path))?;
+        // A setgid parent hands down its group and the bit.
+        let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+        rustix::fs::fchown(&fd, Some(uid), Some(gid)).at("change owner", os(path))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).at("change mode", os(path))?;
+        self.implied.insert(path.to_vec());
+        Ok(fd)
+    }
+
+    /// A parent that is a whiteout becomes a directory that hides the lower one.
+    fn replace_by_implied(&mut self, at: &OwnedFd, part: &[u8], path: &[u8]) -> Result<OwnedFd> {
+        let stat = lookup(at, part).at("stat", os(path))?;
+        if !stat.as_ref().is_some_and(is_whiteout) {
+            let cause = "the directory it is in is a file or a link to nothing";
+            return Err(Error::corrupt("make", quoted_bytes(path), cause));
+        }
+        self.forget();
+        rustix::fs::unlinkat(at, os(part), AtFlags::empty()).at("remove", os(path))?;
+        let fd = self.make_implied(at, part, path)?;
+        mark_opaque(&fd, path)?;
+        Ok(fd)
+    }
+
+    /// Opens a directory as it is at the end, to give it its time.
+    pub(super) fn open_existing(&self, path: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let path = if path.is_empty() { b"." } else { path };
+        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), resolve)
+    }
+
+    /// Opens the directory of a hard link's target: no links on the way, or it is refused.
+    pub(super) fn open_link_parent(&self, path: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        self.open_resolved(path, resolve)
+    }
+
+    fn open_in_root(&self, path: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+        self.open_resolved(path, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+    }
+
+    fn open_resolved(
+        &self,
+        path: &[u8],
+        resolve: ResolveFlags,
+    ) -> std::result::Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if path.is_empty() { b"." } else { path };
+        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), resolve)
+    }
+
+    /// Clears the way for a new entry; tells what stood there.
+    pub(super) fn clear(&mut self, at: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Stat>> {
+        let Some(stat) = lookup(at, name).at("stat", os(name))? else {
+            return Ok(None);
+        };
+        self.forget();
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let aside = self.scrapped.to_string();
+            self.scrapped += 1;
+            rustix::fs::renameat_with(at, os(name), self.scrap, aside, RenameFlags::NOREPLACE)
+                .at("replace", os(name))?;
+        } else {
+            rustix::fs::unlinkat(at, os(name), AtFlags::empty()).at("replace", os(name))?;
+        }
+        Ok(Some(stat))
+    }
+
+    /// What is open may no longer be what its path leads to.
+    fn forget(&mut self) {
+        self.cached = None;
+    }
+
+    /// Hides everything the lower layers have in this directory.
+    pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
+        if path.is_empty() {
+            // Overlayfs does not look at the mark on a layer's own root; the mount leaves the
+            // lower layers out instead.
+            self.opaque_root = true;
+        }
+        self.parent(path)?;
+        let fd = self.open_existing(path).at("open", os(path))?;
+        mark_opaque(&fd, path)
+    }
+}
+
+/// What is there, the link itself for a link.
+pub(super) fn lookup(at: impl AsFd, name: &[u8]) -> std::result::Result<Option<Stat>, Errno> {
+    match rustix::fs::statat(at, os(name), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Overlayfs' mark for a deleted name: a character device 0:0. Only we make them.
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Marks a directory as hiding the lower layers' one.
+pub(super) fn mark_opaque(fd: &OwnedFd, path: &[u8]) -> Result<()> {
+    rustix::fs::fsetxattr(fd, OPAQUE_XATTR, b"y", rustix::fs::XattrFlags::empty())
+        .at("mark as opaque", os(path))
+        .map_err(|error| error.with_hint("the store's file system must keep trusted.* attributes"))
+}

@@ -1,0 +1,123 @@
+//! A stream of entries becomes a directory for overlayfs.
+//!
+//! [`place`](self) says what a name means, `confine` opens and clears, `writer` makes. This file
+//! is the loop.
+
+mod confine;
+mod place;
+mod writer;
+mod xattr;
+
+use std::os::fd::BorrowedFd;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result, quoted_bytes};
+use crate::limits::Limits;
+use crate::tape::{Entry, EntryKind, EntryStream, Tape};
+use place::Place;
+use writer::Writer;
+
+/// Most warnings kept of one layer.
+const WARNINGS_MAX: usize = 20;
+
+/// The attributes a layer's tar gives the root directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootAttributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// What unpacking a layer came to.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacked {
+    pub(crate) entries: u64,
+    /// Bytes of file data.
+    pub(crate) bytes: u64,
+    /// None when the tar does not mention the root.
+    pub(crate) root: Option<RootAttributes>,
+    /// Whether the layer hides everything below it.
+    pub(crate) opaque_root: bool,
+    /// Directories that exist only because something is in them.
+    pub(crate) implied: Vec<Vec<u8>>,
+    pub(crate) warnings: Warnings,
+}
+
+/// What was left out of a layer or bent, for the caller to show.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings {
+    pub(crate) texts: Vec<String>,
+    pub(crate) more: u64,
+}
+
+impl Warnings {
+    fn push(&mut self, text: String) {
+        if self.texts.len() < WARNINGS_MAX {
+            self.texts.push(text);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// Unpacks a layer into the empty directory `root`; `scrap` takes what is replaced on the way.
+pub(crate) fn unpack<T: Tape>(
+    tape: T,
+    root: BorrowedFd<'_>,
+    scrap: BorrowedFd<'_>,
+    limits: &Limits,
+) -> Result<Unpacked> {
+    let mut stream = EntryStream::new(tape);
+    let mut writer = Writer::new(root, scrap);
+    let mut entries = 0_u64;
+    while let Some(entry) = stream.next_entry()? {
+        entries += 1;
+        check_limits(&entry, entries + writer.implied(), limits)?;
+        let name = quoted_bytes(&entry.path);
+        put(&mut writer, &entry, &mut stream).map_err(|e| e.within(&format!("entry {name}")))?;
+    }
+    let mut unpacked = writer.finish()?;
+    unpacked.entries = entries;
+    Ok(unpacked)
+}
+
+fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream<T>) -> Result<()> {
+    let place = Place::of(&entry.path).map_err(refuse)?;
+    let empty_file = matches!(entry.kind, EntryKind::File { .. });
+    match place {
+        Place::Root => match entry.kind {
+            EntryKind::Directory => writer.root(entry),
+            _ => Err(refuse("the root is not a directory")),
+        },
+        Place::Opaque { .. } | Place::Whiteout { .. } if !empty_file => {
+            Err(refuse("a whiteout that is not a file"))
+        }
+        Place::Opaque { parent } => writer.opaque(&parent),
+        Place::Whiteout { parent, name } => writer.whiteout(&parent, &name),
+        Place::Below { parent, name } => writer.entry(&parent, &name, entry, stream),
+    }
+}
+
+fn check_limits(entry: &Entry, entries: u64, limits: &Limits) -> Result<()> {
+    let too_many = |what, limit| {
+        let subject = format!("entry {}", quoted_bytes(&entry.path));
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            "unpack",
+            subject,
+            format!("more than {limit} {what}"),
+        ))
+    };
+    if entries > limits.entries {
+        return too_many("entries", limits.entries);
+    }
+    if entry.xattrs.len() > limits.xattrs {
+        return too_many("extended attributes", limits.xattrs as u64);
+    }
+    Ok(())
+}
+
+fn refuse(cause: &'static str) -> Error {
+    Error::corrupt("unpack", "", cause)
+}

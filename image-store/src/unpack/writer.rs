@@ -1,0 +1,381 @@
+//! Makes one entry after the other.
+//!
+//! Order within an entry: data, owner, mode (a change of owner clears setuid), attributes (a
+//! change of owner or data clears file capabilities), time.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, makedev,
+};
+use rustix::io::Errno;
+
+use super::confine::{Confined, is_whiteout, lookup, mark_opaque};
+use super::place::{join, link_target, os};
+use super::xattr::{Verdict, verdict};
+use super::{RootAttributes, Unpacked, Warnings, refuse};
+use crate::error::{At, Result, quoted_bytes};
+use crate::tape::{Device, Entry, EntryKind, EntryStream, Segment, SparseMap, Tape, Time};
+
+/// Fills a layer directory.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    dir: Confined<'a>,
+    /// Times of directories, set at the end: every entry made inside changes them.
+    times: BTreeMap<Vec<u8>, Time>,
+    root: Option<RootAttributes>,
+    bytes: u64,
+    warnings: Warnings,
+    /// The owner a new file has by itself.
+    own: (u32, u32),
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(root: BorrowedFd<'a>, scrap: BorrowedFd<'a>) -> Self {
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        Self {
+            dir: Confined::new(root, scrap),
+            times: BTreeMap::new(),
+            root: None,
+            bytes: 0,
+            warnings: Warnings::default(),
+            own,
+        }
+    }
+
+    /// Directories made without an entry so far.
+    pub(super) fn implied(&self) -> u64 {
+        self.dir.implied().len() as u64
+    }
+
+    /// The entry of the top directory.
+    pub(super) fn root(&mut self, entry: &Entry) -> Result<()> {
+        self.root = Some(RootAttributes {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+        });
+        let root = self.dir.root();
+        self.describe(root, entry)?;
+        self.times.insert(Vec::new(), entry.mtime);
+        Ok(())
+    }
+
+    /// Any entry with a name.
+    pub(super) fn entry<T: Tape>(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        stream: &mut EntryStream<T>,
+    ) -> Result<()> {
+        match &entry.kind {
+            EntryKind::Directory => self.directory(parent, name, entry),
+            EntryKind::File { sparse, .. } => {
+                self.file(parent, name, entry, sparse.as_ref(), stream)
+            }
+            EntryKind::HardLink(target) => self.hard_link(parent, name, target),
+            EntryKind::Symlink(target) => {
+                let at = self.cleared(parent, name)?;
+                rustix::fs::symlinkat(os(target), &at, os(name)).at("make link", os(name))?;
+                self.describe_unopened(&at, name, entry)
+            }
+            EntryKind::CharDevice(Device { major: 0, minor: 0 }) => {
+                Err(refuse("character device 0:0 is a forged whiteout"))
+            }
+            EntryKind::CharDevice(device) => {
+                self.node(parent, name, entry, FileType::CharacterDevice, *device)
+            }
+            EntryKind::BlockDevice(device) => {
+                self.node(parent, name, entry, FileType::BlockDevice, *device)
+            }
+            EntryKind::Fifo => self.node(
+                parent,
+                name,
+                entry,
+                FileType::Fifo,
+                Device { major: 0, minor: 0 },
+            ),
+        }
+    }
+
+    /// `.wh.NAME`. It is about lower layers: an entry of this layer under the name stays, and a
+    /// directory then hides the lower one.
+    pub(super) fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
+        let at = &self.dir.parent(parent)?.fd;
+        let path = join(parent, name);
+        match lookup(at, name).at("stat", os(&path))? {
+            None => {
+                let kind = FileType::CharacterDevice;
+                rustix::fs::mknodat(at, os(name), kind, Mode::empty(), 0)
+                    .at("make whiteout", os(&path))
+            }
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                self.dir.make_opaque(&path)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// `.wh..wh..opq`
+    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        self.dir.make_opaque(path)
+    }
+
+    /// Sets what had to wait and tells what was made.
+    pub(super) fn finish(self) -> Result<Unpacked> {
+        for (path, time) in &self.times {
+            match self.dir.open_existing(path) {
+                Ok(fd) => {
+                    rustix::fs::futimens(&fd, &timestamps(*time)).at("set time of", os(path))?;
+                }
+                // It was replaced by something else later in the layer.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                Err(errno) => return Err(errno).at("open", os(path)),
+            }
+        }
+        let mut warnings = self.warnings;
+        if self.dir.redirected() > 0 {
+            let count = self.dir.redirected();
+            warnings.push(format!(
+                "{count} directories reached through links or '..' in names"
+            ));
+        }
+        Ok(Unpacked {
+            entries: 0,
+            bytes: self.bytes,
+            root: self.root,
+            opaque_root: self.dir.is_opaque_root(),
+            implied: self.dir.implied().iter().cloned().collect(),
+            warnings,
+        })
+    }
+
+    /// The parent directory, with nothing under this name in it any more.
+    fn cleared(&mut self, parent: &[u8], name: &[u8]) -> Result<OwnedFd> {
+        let at = rustix::io::fcntl_dupfd_cloexec(&self.dir.parent(parent)?.fd, 0)
+            .at("open", os(parent))?;
+        self.dir.clear(at.as_fd(), name)?;
+        Ok(at)
+    }
+
+    fn directory(&mut self, parent: &[u8], name: &[u8], entry: &Entry) -> Result<()> {
+        let path = join(parent, name);
+        let at = &self.dir.parent(parent)?.fd;
+        let made = rustix::fs::mkdirat(at, os(name), Mode::RWXU);
+        let (at, opaque) = match made {
+            Ok(()) => (None, false),
+            Err(Errno::EXIST) => {
+                let stat = lookup(at, name).at("stat", os(&path))?;
+                let is_dir = |mode| FileType::from_raw_mode(mode) == FileType::Directory;
+                if stat.is_some_and(|stat| is_dir(stat.st_mode)) {
+                    (None, false)
+                } else {
+                    let at = self.cleared(parent, name)?;
+                    rustix::fs::mkdirat(&at, os(name), Mode::RWXU)
+                        .at("make directory", os(&path))?;
+                    // What stood here had hidden the lower directory; so does this one.
+                    (Some(at), true)
+                }
+            }
+            Err(errno) => return Err(errno).at("make directory", os(&path)),
+        };
+        let at = match &at {
+            Some(at) => at,
+            None => &self.dir.parent(parent)?.fd,
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(at, os(name), flags, Mode::empty()).at("open", os(&path))?;
+        if opaque {
+            mark_opaque(&fd, &path)?;
+        }
+        self.describe(fd.as_fd(), entry)?;
+        self.dir.described(&path);
+        self.times.insert(path.clone(), entry.mtime);
+        self.dir.remember(&path, fd)
+    }
+
+    fn file<T: Tape>(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        sparse: Option<&SparseMap>,
+        stream: &mut EntryStream<T>,
+    ) -> Result<()> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let at = self.dir.parent(parent)?;
+        let group = at.gid;
+        let fd = match rustix::fs::openat(&at.fd, os(name), flags, mode) {
+            Err(Errno::EXIST) => {
+                let at = self.cleared(parent, name)?;
+                rustix::fs::openat(&at, os(name), flags, mode)
+            }
+            opened => opened,
+        };
+        let fd = fd.at("create", os(name))?;
+        self.bytes += match sparse {
+            None => copy(stream, &fd)?,
+            Some(map) => copy_sparse(stream, &fd, map)?,
+        };
+        // A new file is ours, with our group or, from some directories, theirs.
+        if (entry.uid, entry.gid) != self.own || group != self.own.1 {
+            own(fd.as_fd(), entry)?;
+        }
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode)).at("change mode", os(name))?;
+        self.set_xattrs(&entry.xattrs, |key, value| {
+            rustix::fs::fsetxattr(&fd, key, value, XattrFlags::empty())
+        })?;
+        rustix::fs::futimens(&fd, &timestamps(entry.mtime)).at("set time of", os(name))
+    }
+
+    /// The target is a name of this layer, reached without a link; a link as the last part is
+    /// linked itself.
+    fn hard_link(&mut self, parent: &[u8], name: &[u8], target: &[u8]) -> Result<()> {
+        let (target_parent, target_name) = link_target(target).map_err(refuse)?;
+        let missing = |_errno| refuse("hard link target is not in this layer");
+        let from = self.dir.open_link_parent(&target_parent).map_err(missing)?;
+        let stat = lookup(&from, &target_name).map_err(missing)?;
+        let stat = stat.ok_or_else(|| missing(Errno::NOENT))?;
+        if is_whiteout(&stat) {
+            return Err(missing(Errno::NOENT));
+        }
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Err(refuse("hard link to a directory"));
+        }
+        let at = &self.dir.parent(parent)?.fd;
+        let there = lookup(at, name).at("stat", os(name))?;
+        if there.is_some_and(|t| (t.st_dev, t.st_ino) == (stat.st_dev, stat.st_ino)) {
+            return Ok(());
+        }
+        let at = self.cleared(parent, name)?;
+        rustix::fs::linkat(&from, os(&target_name), &at, os(name), AtFlags::empty())
+            .at("make hard link", os(name))
+    }
+
+    fn node(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        kind: FileType,
+        device: Device,
+    ) -> Result<()> {
+        let at = self.cleared(parent, name)?;
+        let number = makedev(device.major, device.minor);
+        rustix::fs::mknodat(&at, os(name), kind, Mode::RUSR | Mode::WUSR, number)
+            .at("make device", os(name))?;
+        self.describe_unopened(&at, name, entry)
+    }
+
+    /// Owner, mode and attributes of an open directory.
+    fn describe(&mut self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+        own(fd, entry)?;
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
+            .at("change mode", os(&entry.path))?;
+        self.set_xattrs(&entry.xattrs, |key, value| {
+            rustix::fs::fsetxattr(fd, key, value, XattrFlags::empty())
+        })
+    }
+
+    /// The same for what must not be opened: links, devices, fifos.
+    fn describe_unopened(&mut self, at: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        let itself = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::chownat(at, os(name), Some(uid), Some(gid), itself)
+            .at("change owner", os(name))?;
+        if !matches!(entry.kind, EntryKind::Symlink(_)) {
+            let mode = Mode::from_raw_mode(entry.mode);
+            rustix::fs::chmodat(at, os(name), mode, AtFlags::empty())
+                .at("change mode", os(name))?;
+        }
+        // No call sets attributes relative to a directory without following before Linux 6.13.
+        let mut path =
+            format!("/proc/self/fd/{}/", std::os::fd::AsRawFd::as_raw_fd(at)).into_bytes();
+        path.extend_from_slice(name);
+        self.set_xattrs(&entry.xattrs, |key, value| {
+            rustix::fs::lsetxattr(os(&path), key, value, XattrFlags::empty())
+        })?;
+        rustix::fs::utimensat(at, os(name), &timestamps(entry.mtime), itself)
+            .at("set time of", os(name))
+    }
+
+    fn set_xattrs(
+        &mut self,
+        xattrs: &[(Vec<u8>, Vec<u8>)],
+        set: impl Fn(&std::ffi::OsStr, &[u8]) -> std::result::Result<(), Errno>,
+    ) -> Result<()> {
+        for (key, value) in xattrs {
+            let cause = match verdict(key) {
+                Verdict::Drop => "dropped",
+                Verdict::Keep => match set(os(key), value) {
+                    Ok(()) => continue,
+                    // user.* is for files and directories only.
+                    Err(Errno::OPNOTSUPP | Errno::PERM) => "not kept by the file system",
+                    Err(errno) => return Err(errno).at("set attribute", os(key)),
+                },
+            };
+            self.warnings
+                .push(format!("extended attribute {}: {cause}", quoted_bytes(key)));
+        }
+        Ok(())
+    }
+}
+
+fn own(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    rustix::fs::fchown(fd, Some(uid), Some(gid)).at("change owner", os(&entry.path))
+}
+
+fn timestamps(time: Time) -> Timestamps {
+    let time = Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Copies all data of the current entry.
+fn copy<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd) -> Result<u64> {
+    let mut total = 0;
+    loop {
+        let data = stream.data()?;
+        if data.is_empty() {
+            return Ok(total);
+        }
+        let count =
+            rustix::io::retry_on_intr(|| rustix::io::write(fd, data)).at("write", "data")?;
+        stream.consume(count);
+        total += count as u64;
+    }
+}
+
+/// Puts the data of a sparse file where it belongs; the holes stay holes.
+fn copy_sparse<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd, map: &SparseMap) -> Result<u64> {
+    for Segment { offset, length } in &map.segments {
+        let (mut at, end) = (*offset, offset + length);
+        while at < end {
+            let data = stream.data()?;
+            let limit = usize::try_from(end - at).unwrap_or(usize::MAX);
+            let part = data.get(..limit).unwrap_or(data);
+            let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, part, at))
+                .at("write", "data")?;
+            if count == 0 {
+                return Err(refuse("sparse data ends too early"));
+            }
+            stream.consume(count);
+            at += count as u64;
+        }
+    }
+    rustix::fs::ftruncate(fd, map.length).at("set length of", "sparse file")?;
+    Ok(map.segments.iter().map(|segment| segment.length).sum())
+}

@@ -1,0 +1,160 @@
+//! An image's whole way: load, resolve, mount, remove.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::missing_panics_doc,
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "tests panic on purpose and share a fixture"
+)]
+
+mod fixture;
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use fixture::{Host, Layer, Layout, Tar, is_root};
+use hostrun_image_store::{ErrorKind, LoadOptions, RootOptions};
+use rustix::fs::{Mode, OFlags};
+
+fn read(root: &OwnedFd, path: &str) -> Result<String, rustix::io::Errno> {
+    let fd = rustix::fs::openat(root.as_fd(), path, OFlags::RDONLY, Mode::empty())?;
+    let mut text = String::new();
+    std::fs::File::from(fd).read_to_string(&mut text).unwrap();
+    Ok(text)
+}
+
+fn three_layers() -> Vec<Layer> {
+    let base = Tar::new()
+        .dir_mode("./", 0o751)
+        .dir("etc/")
+        .file("etc/base", b"base")
+        .file("etc/gone", b"gone")
+        .dir("data/")
+        .file("data/old", b"old")
+        .dir("swap/")
+        .file("swap/inner", b"x");
+    let middle = Tar::new()
+        .dir("etc/")
+        .file("etc/.wh.gone", b"")
+        .file("etc/middle", b"middle")
+        .file("data/new", b"new")
+        .file("data/.wh..wh..opq", b"")
+        .file("swap", b"now a file");
+    let top = Tar::new().file("etc/base", b"changed").dir("empty/");
+    vec![
+        Layer::gzip(&base.end()),
+        Layer::zstd(&middle.end()),
+        Layer::plain(top.end()),
+    ]
+}
+
+#[test]
+fn layers_merge_whiteouts_hide_and_opaque_hides() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let layout = Layout::with_image(&host.path("web"), &three_layers());
+    let images = host.load(&layout.source()).unwrap();
+    assert_eq!(images[0].names()[0].to_string(), "web:v1");
+    let image = host.store.resolve("web:v1").unwrap();
+    assert_eq!(image.layers().len(), 3);
+    assert_eq!(image.created(), Some("2024-01-02T03:04:05Z"));
+
+    let container = host.store.create_container("c1", &image).unwrap();
+    let root = container.mount_root(&RootOptions::default()).unwrap();
+    assert_eq!(read(&root, "etc/base").unwrap(), "changed");
+    assert_eq!(read(&root, "etc/middle").unwrap(), "middle");
+    assert_eq!(read(&root, "etc/gone"), Err(rustix::io::Errno::NOENT));
+    assert_eq!(read(&root, "data/new").unwrap(), "new");
+    assert_eq!(read(&root, "data/old"), Err(rustix::io::Errno::NOENT));
+    assert_eq!(read(&root, "swap").unwrap(), "now a file");
+    let stat = rustix::fs::fstat(&root).unwrap();
+    assert_eq!(stat.st_mode & 0o7777, 0o751);
+
+    // Writes go to the container alone, and the host sees no mount.
+    let made = rustix::fs::openat(
+        &root,
+        "etc/own",
+        OFlags::CREATE | OFlags::WRONLY,
+        Mode::RUSR,
+    );
+    drop(made.unwrap());
+    assert!(container.dir().join("upper/etc/own").exists());
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(host.dir.path().to_str().unwrap()));
+    host.assert_clean();
+}
+
+#[test]
+fn image_with_a_container_is_kept_until_the_container_goes() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let layout = Layout::with_image(&host.path("web"), &three_layers());
+    let image = host.load(&layout.source()).unwrap().remove(0);
+    let container = host.store.create_container("c1", &image).unwrap();
+    assert_eq!(
+        std::fs::metadata(container.dir()).unwrap().mode() & 0o7777,
+        0o700
+    );
+    let taken = host.store.create_container("c1", &image).unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+    let pinned = host.store.remove("web:v1").unwrap_err();
+    assert_eq!(pinned.kind(), ErrorKind::InUse);
+    fixture::assert_one_line(&pinned);
+    assert!(host.store.resolve("web:v1").is_ok());
+
+    drop(
+        host.store
+            .container("c1")
+            .unwrap()
+            .mount_root(&RootOptions::default())
+            .unwrap(),
+    );
+    host.store.remove_container("c1").unwrap();
+    assert_eq!(
+        host.store.container("c1").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    let removed = host.store.remove("web:v1").unwrap();
+    assert_eq!((removed.untagged.len(), removed.layers.len()), (1, 3));
+    assert_eq!(
+        host.store.resolve("web:v1").unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    host.assert_empty();
+}
+
+#[test]
+fn many_layers_mount() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let layers: Vec<Layer> = (0..140)
+        .map(|n| {
+            Layer::plain(
+                Tar::new()
+                    .file(&format!("f{n}"), format!("{n}").as_bytes())
+                    .end(),
+            )
+        })
+        .collect();
+    let layout = Layout::with_image(&host.path("many"), &layers);
+    let image = host
+        .store
+        .load(&layout.source(), &LoadOptions::default())
+        .unwrap()
+        .remove(0);
+    let container = host.store.create_container("c", &image).unwrap();
+    let root = container.mount_root(&RootOptions::default()).unwrap();
+    assert_eq!(read(&root, "f0").unwrap(), "0");
+    assert_eq!(read(&root, "f139").unwrap(), "139");
+}
