@@ -1,1 +1,60 @@
-//! runtime
+//! Builds, starts and tears down OCI containers.
+//!
+//! A start is one straight line: a [`Spec`](oci_spec::runtime::Spec) becomes a plan (all refusals
+//! at once), the plan becomes orders (flat plain data), one `clone3(2)` makes the process straight
+//! in its cgroup, and the process follows the orders until it is the payload. `docs/architecture.md`
+//! shows the way through the files.
+//!
+//! The library keeps no global state, installs no signal handler, changes neither the working
+//! directory nor the umask, and may be called from any thread of a program with many.
+//!
+//! ```no_run
+//! use hostrun_runtime::{Bundle, ContainerId, Request, Runtime};
+//!
+//! # fn main() -> Result<(), hostrun_runtime::Error> {
+//! let runtime = Runtime::open("/run/example".as_ref())?;
+//! let id = ContainerId::new("hello")?;
+//! let bundle = Bundle::load("/path/to/bundle".as_ref())?;
+//! let running = runtime.run(&id, Request::from_bundle(bundle))?;
+//! let exit = running.wait()?;
+//! runtime.container(&id)?.delete(false)?;
+//! println!("exit status {}", exit.status());
+//! # Ok(())
+//! # }
+//! ```
+
+mod attend;
+mod bundle;
+mod cgroup;
+mod clone;
+mod container;
+mod error;
+mod exec;
+mod failure;
+mod host;
+mod id;
+mod plan;
+mod prepare;
+mod program;
+mod request;
+mod running;
+mod runtime;
+pub mod seal;
+mod signal;
+mod start;
+mod state;
+mod sys;
+mod timings;
+pub mod users;
+
+pub use bundle::Bundle;
+pub use container::Container;
+pub use error::{Error, ErrorKind, Result};
+pub use id::ContainerId;
+pub use oci_spec;
+pub use request::{ExecRequest, Request, Stdio, Stream};
+pub use running::{Created, Exit, Running};
+pub use runtime::Runtime;
+pub use signal::Signal;
+pub use state::{State, Status};
+pub use timings::Timings;

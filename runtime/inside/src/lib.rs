@@ -1,2 +1,105 @@
 #![no_std]
-//! inside
+//! The room: what a process does between `clone3(2)` and `execve(2)`.
+//!
+//! The process that enters was cloned from a program that may have had many threads. Whatever
+//! locks they held are held for ever here, so nothing may allocate, log or wait for a lock; this
+//! crate has neither `std` nor `alloc`, which turns that rule into a compile error. Policy is not
+//! decided here either: [`Orders`] say what to do, and the parent, which still has the plan, puts
+//! a [`Failure`] into words.
+
+mod console;
+mod devices;
+mod exec;
+mod hide;
+mod identity;
+mod limits;
+mod mounts;
+mod namespaces;
+pub mod orders;
+mod paths;
+mod report;
+mod root;
+mod session;
+pub mod sys;
+
+pub use orders::{Fd, Orders};
+pub use report::{Failure, Step, byte};
+pub use sys::Errno;
+
+/// Follows the orders and becomes the payload. Never returns: it is `execve(2)` or exit code 1.
+pub fn follow(orders: &Orders<'_>) -> ! {
+    let mut report_to = orders.parent;
+    let failure = match steps(orders, &mut report_to) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    report::send(report_to, failure);
+    sys::exit(1)
+}
+
+/// The steps, in the only order that works; each says why it stands where it does.
+fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infallible, Failure> {
+    // First of all: if the parent dies while we build, nobody would ever tear us down.
+    session::tie_to_parent(orders.parent)?;
+    session::lead()?;
+    // Needs the privileges of the parent's user namespace, so before any other is entered.
+    limits::set_oom_score(orders)?;
+    namespaces::join(orders, report_to)?;
+    namespaces::set_time_offsets(orders)?;
+    namespaces::become_root_of_user_namespace(orders)?;
+    // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
+    // its /proc/PID/exe is the runtime's own binary until execve(2).
+    session::hide()?;
+    session::join_keyring(orders)?;
+    if let Some(root) = &orders.root {
+        // Nothing that follows may reach the host's mount namespace.
+        root::detach(root)?;
+        root::enter(root)?;
+        mounts::attach(root)?;
+        devices::make(root)?;
+        // Writes below /proc/sys, while the procfs is still writable.
+        limits::write_sysctls(orders.sysctls, root)?;
+        hide::mask(root)?;
+        hide::make_readonly(root)?;
+    }
+    // The terminal lives in the new devpts and covers the new /dev/console.
+    let stdio = console::allocate(orders)?;
+    if let Some(root) = &orders.root {
+        // Last of the mounts: every directory they needed exists by now.
+        root::make_readonly(root)?;
+        // The old tree goes away; only descriptors of ours still know the host's files.
+        root::pivot(root)?;
+    }
+    namespaces::name_and_connect(orders)?;
+    session::connect_stdio(orders, &stdio)?;
+    // Late, because a small RLIMIT_NOFILE would break everything above.
+    limits::set_rlimits(orders)?;
+    identity::drop_bounding_set(&orders.capabilities)?;
+    // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
+    let cwd = exec::enter_cwd(orders.cwd);
+    // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go; and what follows
+    // a filter may use no call that an old profile does not know.
+    let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;
+    if filter_early {
+        cwd?;
+        session::park(orders, report_to)?;
+        exec::refuse_magic_links(orders)?;
+        exec::install_filter(orders)?;
+        identity::become_payload(orders)?;
+        session::release(orders)?;
+        return exec::become_program(orders);
+    }
+    identity::become_payload(orders)?;
+    if cwd.is_err() {
+        // Some directories open for the payload's user only (FUSE, NFS without root).
+        exec::enter_cwd(orders.cwd)?;
+    }
+    if orders.no_new_privileges {
+        exec::forbid_new_privileges()?;
+    }
+    session::park(orders, report_to)?;
+    exec::refuse_magic_links(orders)?;
+    session::release(orders)?;
+    exec::install_filter(orders)?;
+    exec::become_program(orders)
+}

@@ -165,3 +165,99 @@ fn statistics_of_a_leaf_without_controllers_have_processor_time() {
     cgroup.remove(SOON).unwrap();
     assert_eq!(cgroup.stats().unwrap_err().kind, CgroupErrorKind::NotFound);
 }
+
+/// Says so and returns false where one of the controllers is missing.
+fn has_all(parent: &Parent, test: &str, controllers: &[&str]) -> bool {
+    let offered = parent.root.controllers().unwrap();
+    let missing: Vec<_> = controllers.iter().filter(|c| !offered.has(c)).collect();
+    if !missing.is_empty() {
+        eprintln!("SKIPPED {test}: no controller {missing:?} here");
+    }
+    missing.is_empty()
+}
+
+#[test]
+fn every_kind_of_limit_reaches_its_file() {
+    let Some(parent) = Parent::new("all limits") else {
+        return;
+    };
+    if !has_all(
+        &parent,
+        "all limits",
+        &["memory", "cpu", "cpuset", "pids", "io"],
+    ) {
+        return;
+    }
+    let leaf = parent
+        .leaf(
+            "a/b",
+            r#"{"memory":{"limit":8388608,"swap":12582912,"reservation":4194304},
+                "cpu":{"shares":2048,"quota":50000,"period":100000,"burst":20000,"idle":1,"cpus":"0","mems":"0"},
+                "pids":{"limit":7},"blockIO":{"weight":500},
+                "unified":{"memory.oom.group":"1","pids.max":"8"}}"#,
+        )
+        .unwrap();
+    for (file, value) in [
+        ("memory.max", "8388608"),
+        ("memory.swap.max", "4194304"),
+        ("memory.low", "4194304"),
+        ("memory.oom.group", "1"),
+        ("cpu.max", "50000 100000"),
+        ("cpu.max.burst", "20000"),
+        ("cpu.idle", "1"),
+        ("cpuset.cpus", "0"),
+        ("cpuset.mems", "0"),
+        ("pids.max", "8"),
+    ] {
+        let found = dir::read(leaf.as_fd(), file).unwrap();
+        assert_eq!(found.trim(), value, "{file}");
+    }
+    let weights = ["io.bfq.weight", "io.weight"].map(|file| dir::read(leaf.as_fd(), file));
+    let weights: String = weights.into_iter().flatten().collect();
+    assert!(
+        weights.contains("default 500") || weights.contains("default 4950"),
+        "{weights}"
+    );
+    let error = parent
+        .leaf(
+            "c",
+            r#"{"blockIO":{"throttleReadBpsDevice":[{"major":250,"minor":250,"rate":1}]}}"#,
+        )
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("blockIO.throttleReadBpsDevice[0].rate"),
+        "{text}"
+    );
+}
+
+#[test]
+fn limits_bite_and_statistics_count_it() {
+    let Some(parent) = Parent::new("limits bite") else {
+        return;
+    };
+    if !has_all(&parent, "limits bite", &["memory", "pids", "cpu"]) {
+        return;
+    }
+    let cgroup = parent
+        .leaf("x", r#"{"memory":{"limit":8388608,"swap":8388608},"pids":{"limit":2},"cpu":{"quota":10000}}"#)
+        .unwrap()
+        .commit();
+    let (ok, _out) = Shell::inside(&cgroup, "x=0123456789; while :; do x=$x$x; done").finish();
+    assert!(!ok);
+    let (_ok, out) = Shell::inside(
+        &cgroup,
+        "(sleep 1 & sleep 1 & wait; echo forked) || echo refused",
+    )
+    .finish();
+    assert_ne!(out, "forked\n");
+    let (ok, _out) =
+        Shell::inside(&cgroup, "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done").finish();
+    assert!(ok);
+    let stats = cgroup.stats().unwrap();
+    let memory = stats.memory.unwrap();
+    assert_eq!((memory.max, memory.swap_max), (Some(8_388_608), Some(0)));
+    assert!(memory.events["oom_kill"] >= 1 && memory.detail.contains_key("anon"));
+    assert_eq!(stats.pids.unwrap().max, Some(2));
+    assert!(stats.cpu.unwrap().throttled_periods.unwrap() > 0);
+}

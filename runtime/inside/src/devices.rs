@@ -1,0 +1,111 @@
+//! Device nodes and the links of /dev.
+
+use crate::orders::{Device, Fd, Link, Make, Root};
+use crate::paths;
+use crate::report::{Failure, Step};
+use crate::sys::{self, Errno};
+use core::ffi::CStr;
+
+/// A directory below the root, kept open while the items that follow are in it too.
+struct Directory<'a> {
+    root: Fd,
+    open: Option<(&'a CStr, Fd)>,
+}
+
+impl<'a> Directory<'a> {
+    fn get(&mut self, path: &'a CStr) -> sys::Result<Fd> {
+        if let Some((open, fd)) = self.open {
+            if open == path {
+                return Ok(fd);
+            }
+            self.close();
+        }
+        let fd = paths::find_or_make(self.root, path, Make::Directory)?;
+        self.open = Some((path, fd));
+        Ok(fd)
+    }
+
+    fn close(&mut self) {
+        if let Some((_, fd)) = self.open.take() {
+            sys::close(fd);
+        }
+    }
+}
+
+/// Makes the nodes, then the links.
+pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
+    let mut directory = Directory {
+        root: root.tree,
+        open: None,
+    };
+    let mask = sys::umask(0);
+    for (index, device) in root.devices.iter().enumerate() {
+        let fail = |errno| Step::Device.failed_at(index, errno);
+        let parent = directory.get(device.directory).map_err(fail)?;
+        match device.bind {
+            Some(node) => bind(parent, device, node).map_err(fail)?,
+            None => {
+                make_node(parent, device).map_err(|(step, errno)| step.failed_at(index, errno))?;
+            }
+        }
+    }
+    sys::umask(mask);
+    for (index, link) in root.links.iter().enumerate() {
+        let fail = |errno| Step::Link.failed_at(index, errno);
+        let parent = directory.get(link.directory).map_err(fail)?;
+        make_link(parent, link).map_err(fail)?;
+    }
+    directory.close();
+    Ok(())
+}
+
+fn make_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
+    match sys::mknodat(parent, device.name.as_ptr(), device.mode, device.number) {
+        Ok(_) => {}
+        // runtime-spec config-linux "Devices": what stands there already must be that device.
+        Err(Errno(libc::EEXIST)) => return check_node(parent, device),
+        Err(errno) => return Err((Step::Device, errno)),
+    }
+    if (device.uid, device.gid) != (0, 0) {
+        sys::chown(parent, device.name, device.uid, device.gid)
+            .map_err(|errno| (Step::Device, errno))?;
+    }
+    Ok(())
+}
+
+fn check_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
+    let found = sys::stat(parent, device.name).map_err(|errno| (Step::Device, errno))?;
+    let same = found.mode & libc::S_IFMT == device.mode & libc::S_IFMT
+        && (found.number == device.number || device.mode & libc::S_IFMT == libc::S_IFIFO);
+    if same {
+        Ok(())
+    } else {
+        Err((Step::DeviceMismatch, Errno(libc::EEXIST)))
+    }
+}
+
+/// In a user namespace: the host's node, as a mount over an empty file.
+fn bind(parent: Fd, device: &Device<'_>, node: Fd) -> sys::Result<()> {
+    match sys::mknodat(parent, device.name.as_ptr(), libc::S_IFREG | 0o644, 0) {
+        Ok(_) | Err(Errno(libc::EEXIST)) => {}
+        Err(errno) => return Err(errno),
+    }
+    let target = sys::openat(parent, device.name, libc::O_PATH, 0)?;
+    sys::attach(node, target)?;
+    sys::close(target);
+    sys::close(node);
+    Ok(())
+}
+
+fn make_link(parent: Fd, link: &Link<'_>) -> sys::Result<()> {
+    match sys::symlinkat(link.target, parent, link.name) {
+        Err(Errno(libc::EEXIST)) if link.replace => {
+            // Held by descriptor below the root: whatever /dev is, the host's is not touched
+            // (CVE-2026-41579).
+            sys::unlinkat(parent, link.name)?;
+            sys::symlinkat(link.target, parent, link.name).map(drop)
+        }
+        Ok(_) | Err(Errno(libc::EEXIST)) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}

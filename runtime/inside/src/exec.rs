@@ -1,0 +1,79 @@
+//! The last steps: working directory, filter, program.
+
+use crate::orders::{Fd, Orders};
+use crate::paths;
+use crate::report::{Failure, Step};
+use crate::sys::{self, Errno};
+use core::convert::Infallible;
+use core::ffi::CStr;
+
+/// Changes to the working directory by descriptor, resolved inside the root.
+pub(crate) fn enter_cwd(cwd: &CStr) -> Result<(), Failure> {
+    let fail = |errno| Step::Cwd.failed(errno);
+    if cwd.is_empty() {
+        return sys::chdir_root().map(drop).map_err(fail);
+    }
+    let root = Fd(libc::AT_FDCWD);
+    // The current directory is the root here, as pivot_root(2) or setns(2) left it.
+    let directory =
+        paths::open(root, cwd.as_ptr(), libc::O_PATH | libc::O_DIRECTORY).map_err(fail)?;
+    sys::fchdir(directory).map_err(fail)?;
+    sys::close(directory);
+    Ok(())
+}
+
+/// `PR_SET_NO_NEW_PRIVS`.
+pub(crate) fn forbid_new_privileges() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+        .map(drop)
+        .map_err(|errno| Step::NoNewPrivileges.failed(errno))
+}
+
+/// Installs the filter.
+pub(crate) fn install_filter(orders: &Orders<'_>) -> Result<(), Failure> {
+    let Some(seccomp) = &orders.seccomp else {
+        return Ok(());
+    };
+    sys::install_filter(seccomp.program, seccomp.flags)
+        .map(drop)
+        .map_err(|errno| Step::Seccomp.failed(errno))
+}
+
+/// Refuses a program that is reached through a magic link: `/proc/self/exe` is the runtime
+/// itself, and running it inside would hand the payload a handle on it (CVE-2019-5736).
+pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
+    for (index, path) in orders.candidates.iter().enumerate() {
+        let resolve = libc::RESOLVE_NO_MAGICLINKS;
+        match sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, resolve) {
+            Ok(file) => {
+                sys::close(file);
+                return Ok(());
+            }
+            Err(Errno(libc::ELOOP)) => {
+                return Err(Step::ExecMagicLink.failed_at(index, Errno(libc::ELOOP)));
+            }
+            // Whatever else is wrong with it, execve(2) says it better.
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tries the candidates as `execvp(3)` does: on to the next where there is no such file, but
+/// "not permitted" is remembered as the better answer.
+pub(crate) fn become_program(orders: &Orders<'_>) -> Result<Infallible, Failure> {
+    let mut failure = Step::Exec.failed(Errno(libc::ENOENT));
+    for (index, path) in orders.candidates.iter().enumerate() {
+        let errno = sys::execve(path, orders.argv, orders.envp);
+        match errno.0 {
+            libc::ENOENT | libc::ENOTDIR => {
+                if failure.errno == libc::ENOENT && index == 0 {
+                    failure = Step::Exec.failed_at(index, errno);
+                }
+            }
+            libc::EACCES => failure = Step::Exec.failed_at(index, errno),
+            _ => return Err(Step::Exec.failed_at(index, errno)),
+        }
+    }
+    Err(failure)
+}

@@ -1,0 +1,61 @@
+//! Who the payload is and what it may do: one place for new containers and for those who join one,
+//! so that neither forgets what the other does (CVE-2022-29162 was in exec only).
+
+use crate::orders::{Capabilities, Orders};
+use crate::report::{Failure, Step};
+use crate::sys;
+
+/// Drops from the bounding set what is not in it. Needs `CAP_SETPCAP`, so before all else goes.
+pub(crate) fn drop_bounding_set(capabilities: &Capabilities) -> Result<(), Failure> {
+    for capability in 0..=capabilities.last {
+        if capabilities.bounding >> capability & 1 == 0 {
+            sys::prctl(libc::PR_CAPBSET_DROP, capability.into())
+                .map_err(|errno| Step::Capabilities.failed(errno))?;
+        }
+    }
+    Ok(())
+}
+
+/// Becomes the payload's user with exactly the sets of the orders.
+pub(crate) fn become_payload(orders: &Orders<'_>) -> Result<(), Failure> {
+    let capabilities = &orders.capabilities;
+    let identity = &orders.identity;
+    let no_caps = |errno| Step::Capabilities.failed(errno);
+    let no_identity = |errno| Step::Identity.failed(errno);
+    if identity.uid != 0 {
+        // Otherwise leaving uid 0 clears the permitted set before it can be set.
+        sys::prctl(libc::PR_SET_KEEPCAPS, 1).map_err(no_caps)?;
+    }
+    if let Some(groups) = identity.groups {
+        sys::setgroups(groups).map_err(no_identity)?;
+    }
+    sys::setresgid(identity.gid).map_err(no_identity)?;
+    sys::setresuid(identity.uid).map_err(no_identity)?;
+    if let Some(mask) = identity.umask {
+        sys::umask(mask);
+    }
+    sys::capset(
+        capabilities.effective,
+        capabilities.permitted,
+        capabilities.inheritable,
+    )
+    .map_err(no_caps)?;
+    if identity.uid != 0 {
+        sys::prctl(libc::PR_SET_KEEPCAPS, 0).map_err(no_caps)?;
+    }
+    raise_ambient(capabilities)
+}
+
+/// Ambient capabilities start empty, whatever the parent had.
+fn raise_ambient(capabilities: &Capabilities) -> Result<(), Failure> {
+    let fail = |errno| Step::Capabilities.failed(errno);
+    let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL.unsigned_abs().into();
+    sys::prctl2(libc::PR_CAP_AMBIENT, clear, 0).map_err(fail)?;
+    for capability in 0..=capabilities.last {
+        if capabilities.ambient >> capability & 1 == 1 {
+            let raise = libc::PR_CAP_AMBIENT_RAISE.unsigned_abs().into();
+            sys::prctl2(libc::PR_CAP_AMBIENT, raise, capability.into()).map_err(fail)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! What the room is told to do: flat plain data, made by the parent before the clone.
+//!
+//! Nothing here owns anything. The child reads its own copy of the parent's memory, so plain
+//! references are enough; descriptors are numbers because the child inherited the table too.
+
+use core::cell::Cell;
+use core::ffi::{CStr, c_char};
+
+/// A descriptor inherited from the parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fd(pub i32);
+
+/// Everything the room does, in the order of the fields.
+///
+/// One value describes both a new container (`root` is given) and a process that joins one
+/// (`root` is `None`).
+#[derive(Debug)]
+pub struct Orders<'a> {
+    /// Our end of the `SOCK_SEQPACKET` pair shared with the parent; close-on-exec, so that the
+    /// parent reads end-of-file exactly when `execve(2)` has succeeded.
+    pub parent: Fd,
+    /// A procfs of the host, opened and checked by the parent.
+    pub host_proc: Option<Fd>,
+    /// Written to our own `oom_score_adj`; `None` where the parent does it.
+    pub oom_score_adj: Option<&'a [u8]>,
+    /// Namespaces to join with `setns(2)`, in order.
+    pub joins: &'a [Join],
+    /// Set where a joined user namespace must own the new ones: clone once more after joining.
+    pub second_clone: Option<SecondClone>,
+    /// A time namespace with these lines for `timens_offsets`.
+    pub time_offsets: Option<&'a [u8]>,
+    /// Wait for one byte from the parent (identity maps written, limits set), then become its root.
+    pub user_namespace: bool,
+    /// Name of the session keyring to join, `keyctl(2)`.
+    pub keyring: Option<&'a CStr>,
+    /// The new root and all that is mounted below it.
+    pub root: Option<Root<'a>>,
+    /// Allocate a terminal and make it our controlling one.
+    pub console: Option<Console>,
+    /// Bring the loopback device of the new network namespace up.
+    pub loopback: bool,
+    /// For `sethostname(2)`.
+    pub hostname: Option<&'a [u8]>,
+    /// For `setdomainname(2)`.
+    pub domainname: Option<&'a [u8]>,
+    /// Written below `/proc/sys`, through a procfs that was mounted by us.
+    pub sysctls: &'a [Sysctl<'a>],
+    /// For `prlimit(2)`; empty where the parent does it.
+    pub rlimits: &'a [Rlimit],
+    /// Descriptors that become 0, 1 and 2; ignored where there is a console.
+    pub stdio: [Fd; 3],
+    /// How many descriptors from 3 on the payload keeps.
+    pub preserved_fds: u32,
+    /// Who the payload is.
+    pub identity: Identity<'a>,
+    /// What it may do.
+    pub capabilities: Capabilities,
+    /// Its working directory, below the root, without a leading slash.
+    pub cwd: &'a CStr,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privileges: bool,
+    /// The filter, installed last.
+    pub seccomp: Option<Seccomp<'a>>,
+    /// Park on this listening socket until somebody starts the payload.
+    pub park: Option<Fd>,
+    /// Paths to try, in order.
+    pub candidates: &'a [&'a CStr],
+    /// Null-terminated.
+    pub argv: &'a [*const c_char],
+    /// Null-terminated.
+    pub envp: &'a [*const c_char],
+}
+
+/// One namespace to join.
+#[derive(Clone, Copy, Debug)]
+pub struct Join {
+    /// A namespace file or a pidfd.
+    pub fd: Fd,
+    /// `CLONE_NEW*` flags for `setns(2)`.
+    pub flags: i32,
+}
+
+/// The clone made by a child that first had to join a user namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct SecondClone {
+    /// `CLONE_NEW*` flags of the namespaces to create. The cgroup is inherited.
+    pub flags: u64,
+}
+
+/// The new root file system.
+#[derive(Debug)]
+pub struct Root<'a> {
+    /// A detached mount: a clone of a bundle's directory, or an overlay.
+    pub tree: Fd,
+    /// `MS_REC` and one of `MS_PRIVATE`, `MS_SLAVE`: what the old tree becomes before anything.
+    pub detach: u64,
+    /// Applied to the new root at the very end, where the spec asks for it.
+    pub propagation: Option<u64>,
+    /// Read-only at the end, when everything below it stands.
+    pub readonly: bool,
+    /// In the order of the spec.
+    pub mounts: &'a [Mount<'a>],
+    /// Device nodes.
+    pub devices: &'a [Device<'a>],
+    /// Symbolic links in /dev.
+    pub links: &'a [Link<'a>],
+    /// Paths nobody may see into.
+    pub masked: &'a [&'a CStr],
+    /// Paths nobody may write.
+    pub readonly_paths: &'a [&'a CStr],
+}
+
+/// One mount below the root.
+#[derive(Debug)]
+pub struct Mount<'a> {
+    /// What is mounted.
+    pub source: Source<'a>,
+    /// Where, below the root, without a leading slash.
+    pub target: &'a CStr,
+    /// The target must be a directory itself, reached through no symbolic link (procfs, sysfs).
+    pub strict_target: bool,
+    /// What to make where the target is missing.
+    pub make: Make,
+    /// `MOUNT_ATTR_*` of the mount.
+    pub attributes: u64,
+    /// Make read-only after all mounts, because later ones need directories in it.
+    pub late_readonly: bool,
+    /// Keep the descriptor: sysctls are written through it.
+    pub keep: bool,
+    /// `MS_SHARED` and the like, applied once attached.
+    pub propagation: u64,
+    /// Scratch of the room: the descriptor, while it is kept.
+    pub held: Cell<i32>,
+}
+
+/// What a mount shows.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// A detached tree made by the parent; its attributes are set already.
+    Tree(Fd),
+    /// A new file system, made here because it belongs to our namespaces.
+    Filesystem {
+        /// Its type, as in `/proc/filesystems`.
+        fstype: &'a CStr,
+        /// What the mount table shows as the device.
+        source: &'a CStr,
+        /// Options with their values; an empty value is a flag.
+        options: &'a [(&'a CStr, &'a CStr)],
+        /// Give it the mode of the directory it covers.
+        inherit_mode: bool,
+    },
+}
+
+/// What to make of a missing mount target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Make {
+    /// A directory, mode 0755.
+    Directory,
+    /// An empty file, mode 0644.
+    File,
+}
+
+/// A device node, made or bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Device<'a> {
+    /// Directory below the root.
+    pub directory: &'a CStr,
+    /// Name in it.
+    pub name: &'a CStr,
+    /// Type and permissions, as in `mknod(2)`.
+    pub mode: u32,
+    /// Device number.
+    pub number: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// In a user namespace nodes cannot be made: a detached mount of the host's node instead.
+    pub bind: Option<Fd>,
+}
+
+/// A symbolic link.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// Directory below the root.
+    pub directory: &'a CStr,
+    /// Name in it.
+    pub name: &'a CStr,
+    /// What it points to.
+    pub target: &'a CStr,
+    /// Replace what stands there: `/dev/ptmx` must be ours.
+    pub replace: bool,
+}
+
+/// The terminal.
+#[derive(Clone, Copy, Debug)]
+pub struct Console {
+    /// Rows and columns, 0 where not given.
+    pub size: (u16, u16),
+    /// Owner of the terminal.
+    pub uid: u32,
+    /// Bind it to `/dev/console` (a new container), or not (a process that joins one).
+    pub bind: bool,
+}
+
+/// One sysctl.
+#[derive(Clone, Copy, Debug)]
+pub struct Sysctl<'a> {
+    /// Path below the procfs, starting with `sys/`.
+    pub path: &'a CStr,
+    /// What is written.
+    pub value: &'a [u8],
+}
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Rlimit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// Numeric identity of the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// Real, effective and saved user.
+    pub uid: u32,
+    /// Real, effective and saved group.
+    pub gid: u32,
+    /// All supplementary groups; `None` where `setgroups(2)` is denied by the user namespace.
+    pub groups: Option<&'a [u32]>,
+    /// `umask(2)`.
+    pub umask: Option<u32>,
+}
+
+/// The five sets, as bit masks by capability number.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// What an `execve(2)` can ever gain.
+    pub bounding: u64,
+    /// In force.
+    pub effective: u64,
+    /// May be put in force.
+    pub permitted: u64,
+    /// Kept over `execve(2)` by files that say so.
+    pub inheritable: u64,
+    /// Kept over `execve(2)` of ordinary files.
+    pub ambient: u64,
+    /// The highest capability this kernel knows.
+    pub last: u32,
+}
+
+/// A classic BPF filter.
+#[derive(Clone, Copy, Debug)]
+pub struct Seccomp<'a> {
+    /// At most 4096 instructions.
+    pub program: &'a [libc::sock_filter],
+    /// `SECCOMP_FILTER_FLAG_*`.
+    pub flags: u32,
+}

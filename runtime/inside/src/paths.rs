@@ -1,0 +1,152 @@
+//! Finding and making files below the root: by descriptor, never leaving it.
+
+use crate::orders::{Fd, Make};
+use crate::sys::{self, Errno};
+use core::ffi::{CStr, c_char};
+
+/// Absolute links, `..` and links of links all end inside the root; `/proc/PID/fd` and its like
+/// are refused, because they lead anywhere (CVE-2024-21626, CVE-2025-52881).
+const INSIDE: u64 = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
+
+/// How often a path may be swapped under us before we call it an attack.
+const PATIENCE: u32 = 128;
+
+/// Opens a path below `root` (no leading slash; empty for the root itself) as `O_PATH`.
+pub(crate) fn find(root: Fd, path: &CStr) -> sys::Result<Fd> {
+    open(root, path.as_ptr(), libc::O_PATH)
+}
+
+/// The same for a directory that must be reached through no symbolic link at all.
+pub(crate) fn find_strict(root: Fd, path: &CStr) -> sys::Result<Fd> {
+    let strict = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
+    retry(|| {
+        sys::openat2(
+            root,
+            path.as_ptr(),
+            libc::O_PATH | libc::O_DIRECTORY,
+            strict,
+        )
+    })
+}
+
+/// Opens a path below `root` with these flags.
+pub(crate) fn open(root: Fd, path: *const c_char, flags: i32) -> sys::Result<Fd> {
+    retry(|| sys::openat2(root, path, flags, INSIDE))
+}
+
+/// `openat2(2)` answers EAGAIN where a rename elsewhere made it unsure.
+fn retry(attempt: impl Fn() -> sys::Result<Fd>) -> sys::Result<Fd> {
+    for _ in 0..PATIENCE {
+        match attempt() {
+            Err(Errno(libc::EAGAIN)) => {}
+            other => return other,
+        }
+    }
+    Err(Errno(libc::EAGAIN))
+}
+
+/// Opens a path below `root`, making what is missing of it: directories on the way, and at its
+/// end what `make` says.
+pub(crate) fn find_or_make(root: Fd, path: &CStr, make: Make) -> sys::Result<Fd> {
+    match find_or_dot(root, path) {
+        Err(Errno(libc::ENOENT)) => make_missing(root, path, make),
+        other => other,
+    }
+}
+
+fn find_or_dot(root: Fd, path: &CStr) -> sys::Result<Fd> {
+    find(root, if path.is_empty() { c"." } else { path })
+}
+
+/// A copy of a path whose slashes can be turned into ends, one after another.
+struct Prefixes {
+    bytes: [u8; libc::PATH_MAX as usize],
+    length: usize,
+}
+
+impl Prefixes {
+    fn of(path: &CStr) -> sys::Result<Prefixes> {
+        let source = path.to_bytes();
+        let mut bytes = [0; libc::PATH_MAX as usize];
+        if source.len() >= bytes.len() {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
+        for (to, from) in bytes.iter_mut().zip(source) {
+            *to = *from;
+        }
+        Ok(Prefixes {
+            bytes,
+            length: source.len(),
+        })
+    }
+
+    fn set(&mut self, index: usize, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(index) {
+            *place = byte;
+        }
+    }
+
+    fn is_slash(&self, index: usize) -> bool {
+        self.bytes.get(index) == Some(&b'/')
+    }
+
+    fn from(&self, index: usize) -> *const c_char {
+        self.bytes
+            .get(index..)
+            .map_or(c"".as_ptr(), |rest| rest.as_ptr().cast())
+    }
+}
+
+/// Walks the path prefix by prefix. Each is resolved anew from the root, so a link met on the way
+/// is resolved inside it; only the one missing name is made, in a directory held by descriptor.
+fn make_missing(root: Fd, path: &CStr, make: Make) -> sys::Result<Fd> {
+    let mut prefixes = Prefixes::of(path)?;
+    let mut parent = open(root, c".".as_ptr(), libc::O_PATH | libc::O_DIRECTORY)?;
+    let mut start = 0;
+    for end in 0..=prefixes.length {
+        if end != prefixes.length && !prefixes.is_slash(end) {
+            continue;
+        }
+        let last = end == prefixes.length;
+        if end > start {
+            prefixes.set(end, 0);
+            let what = if last { make } else { Make::Directory };
+            let next = find_or_make_one(root, parent, prefixes.from(0), prefixes.from(start), what);
+            sys::close(parent);
+            parent = next?;
+            if !last {
+                prefixes.set(end, b'/');
+            }
+        }
+        start = end + 1;
+    }
+    Ok(parent)
+}
+
+fn find_or_make_one(
+    root: Fd,
+    parent: Fd,
+    prefix: *const c_char,
+    name: *const c_char,
+    make: Make,
+) -> sys::Result<Fd> {
+    let flags = libc::O_PATH
+        | if make == Make::Directory {
+            libc::O_DIRECTORY
+        } else {
+            0
+        };
+    match open(root, prefix, flags) {
+        Err(Errno(libc::ENOENT)) => {}
+        other => return other,
+    }
+    let made = match make {
+        Make::Directory => sys::mkdirat(parent, name, 0o755),
+        Make::File => sys::mknodat(parent, name, libc::S_IFREG | 0o644, 0),
+    };
+    match made {
+        // Made by somebody else meanwhile, or a link that leads nowhere: the next line tells.
+        Ok(_) | Err(Errno(libc::EEXIST)) => open(root, prefix, flags),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,47 @@
+//! The new root: attached, entered, closed behind us.
+
+use crate::mounts;
+use crate::orders::Root;
+use crate::report::{Failure, Step};
+use crate::sys;
+
+/// Cuts our copy of the host's mounts off from the host's.
+pub(crate) fn detach(root: &Root<'_>) -> Result<(), Failure> {
+    sys::set_propagation(c"/", root.detach)
+        .map(drop)
+        .map_err(|errno| Step::Detach.failed(errno))
+}
+
+/// Attaches the new root over the old one, which needs no directory of the host, and stands in it.
+pub(crate) fn enter(root: &Root<'_>) -> Result<(), Failure> {
+    let fail = |errno| Step::Root.failed(errno);
+    // pivot_root(2) refuses a new root whose parent mount is shared, and would show the host what
+    // is mounted below it.
+    sys::set_attributes(root.tree, 0, libc::MS_PRIVATE, true).map_err(fail)?;
+    sys::attach_over_root(root.tree).map_err(fail)?;
+    sys::fchdir(root.tree).map(drop).map_err(fail)
+}
+
+/// Read-only, where the spec asks for it; the mounts that waited for this, too.
+pub(crate) fn make_readonly(root: &Root<'_>) -> Result<(), Failure> {
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    mounts::finish(root)?;
+    if root.readonly {
+        sys::set_attributes(root.tree, MOUNT_ATTR_RDONLY, 0, false)
+            .map_err(|errno| Step::RootReadonly.failed(errno))?;
+    }
+    Ok(())
+}
+
+/// Makes the current directory the root and lets go of the old one. With both names the same the
+/// old root ends up over the new one, where it is unmounted, `pivot_root(2)` NOTES.
+pub(crate) fn pivot(root: &Root<'_>) -> Result<(), Failure> {
+    let fail = |errno| Step::Pivot.failed(errno);
+    sys::pivot_root_here().map_err(fail)?;
+    sys::unmount_here().map_err(fail)?;
+    sys::chdir_root().map_err(fail)?;
+    if let Some(propagation) = root.propagation {
+        sys::set_propagation(c"/", propagation).map_err(fail)?;
+    }
+    Ok(())
+}

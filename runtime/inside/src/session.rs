@@ -1,0 +1,101 @@
+//! Ties to the parent: its death, its terminal, its descriptors; and the wait for `start`.
+
+use crate::orders::{Fd, Orders};
+use crate::report::{Failure, Step, byte};
+use crate::sys::{self, Errno};
+
+/// Dies with the parent from here on, or at once if it is dead already.
+pub(crate) fn tie_to_parent(parent: Fd) -> Result<(), Failure> {
+    let die = |errno| Step::Orphaned.failed(errno);
+    sys::prctl(libc::PR_SET_PDEATHSIG, 9).map_err(die)?;
+    // The parent may have died between the clone and the line above.
+    if sys::hung_up(parent) {
+        return Err(die(Errno(libc::EPIPE)));
+    }
+    Ok(())
+}
+
+/// A session of our own, with a clean signal mask: the parent blocks signals to forward them.
+pub(crate) fn lead() -> Result<(), Failure> {
+    sys::setsid().map_err(|errno| Step::Session.failed(errno))?;
+    // Handlers were cleared by the clone, but what was ignored would stay ignored over execve(2).
+    for signal in [libc::SIGPIPE, libc::SIGCHLD] {
+        sys::reset_signal(signal.unsigned_abs().into());
+    }
+    sys::unblock_signals()
+        .map(drop)
+        .map_err(|errno| Step::Session.failed(errno))
+}
+
+/// Not dumpable: /proc/PID of this process belongs to the host's root until `execve(2)`.
+pub(crate) fn hide() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_DUMPABLE, 0)
+        .map(drop)
+        .map_err(|errno| Step::Session.failed(errno))
+}
+
+/// A session keyring of our own, so that the host's keys are not inherited.
+pub(crate) fn join_keyring(orders: &Orders<'_>) -> Result<(), Failure> {
+    let Some(name) = orders.keyring else {
+        return Ok(());
+    };
+    match sys::join_session_keyring(name) {
+        // A kernel without key management has no keys to leak.
+        Ok(_) | Err(Errno(libc::ENOSYS)) => Ok(()),
+        Err(errno) => Err(Step::Keyring.failed(errno)),
+    }
+}
+
+/// Puts the standard streams in their places and marks all else close-on-exec.
+pub(crate) fn connect_stdio(orders: &Orders<'_>, stdio: &[Fd; 3]) -> Result<(), Failure> {
+    for ((index, fd), number) in stdio.iter().enumerate().zip(0..) {
+        let result = if fd.0 == number {
+            sys::clear_close_on_exec(*fd)
+        } else {
+            sys::dup_onto(*fd, number)
+        };
+        result.map_err(|errno| Step::Stdio.failed_at(index, errno))?;
+    }
+    let first = orders.preserved_fds.saturating_add(3);
+    sys::close_range_on_exec(first)
+        .map(drop)
+        .map_err(|errno| Step::CloseFds.failed(errno))
+}
+
+/// Tells the parent that all is ready, and waits for somebody to start the payload.
+///
+/// From then on failures go to the starter, over the connection that `execve(2)` closes.
+pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
+    let Some(listener) = orders.park else {
+        return Ok(());
+    };
+    let fail = |errno| Step::Park.failed(errno);
+    // The creator may leave now: being created is not a reason to die with it.
+    untie()?;
+    sys::send(orders.parent, &[byte::READY]).map_err(fail)?;
+    sys::close(orders.parent);
+    loop {
+        let connection = sys::accept(listener).map_err(fail)?;
+        *report_to = connection;
+        match sys::receive_byte(connection) {
+            Ok(Some(byte::START)) => return Ok(()),
+            // The starter gave up; the next one may mean it.
+            _ => sys::close(connection),
+        }
+    }
+}
+
+/// The payload outlives the runtime. A parent-death signal would survive `execve(2)`.
+pub(crate) fn release(orders: &Orders<'_>) -> Result<(), Failure> {
+    if orders.park.is_some() {
+        Ok(())
+    } else {
+        untie()
+    }
+}
+
+fn untie() -> Result<(), Failure> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, 0)
+        .map(drop)
+        .map_err(|errno| Step::Session.failed(errno))
+}

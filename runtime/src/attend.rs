@@ -1,0 +1,184 @@
+//! The parent's half while the child follows its orders: identity maps, the terminal's master,
+//! and the child's failure put into words.
+
+use crate::clone::Child;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::plan::namespaces::Maps;
+use crate::plan::process::ProcessPlan;
+use hostrun_inside::{Failure, byte};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// A child that is parked or has become its program.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) child: Child,
+    pub(crate) console: Option<OwnedFd>,
+}
+
+/// Serves the child until it is parked (`parks`) or runs its program.
+///
+/// # Errors
+/// What the child reports, in the words of `explain`; the child is dead and reaped then.
+pub(crate) fn attend(
+    mut child: Child,
+    socket: &OwnedFd,
+    parks: bool,
+    explain: impl Fn(Failure) -> Error,
+) -> Result<Ready> {
+    let mut console = None;
+    loop {
+        match receive(socket.as_fd())? {
+            Message::End if parks => return Err(died(&mut child)),
+            Message::End | Message::Byte(byte::READY, _) => return Ok(Ready { child, console }),
+            Message::Byte(byte::CONSOLE, Some(fd)) => console = Some(fd),
+            Message::Byte(byte::CHILD, Some(pidfd)) => {
+                // The first child only made the second, which is ours as well.
+                child.reap();
+                child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
+            }
+            Message::Failure(failure) => return Err(explain(failure)),
+            Message::Byte(..) => {
+                return Err(Error::new(
+                    ErrorKind::System,
+                    "understand",
+                    "the container's first process",
+                ));
+            }
+        }
+    }
+}
+
+/// Does for a child in a new user namespace what takes privileges over the host, then lets it go.
+///
+/// # Errors
+/// What the kernel refuses.
+pub(crate) fn grant(
+    child: &Child,
+    socket: &OwnedFd,
+    maps: &Maps,
+    process: &ProcessPlan,
+    host: &Host,
+) -> Result<()> {
+    map_identities(child, maps, host)?;
+    raise_limits(child, process, host)?;
+    send(socket, &[byte::MAPPED], SendFlags::NOSIGNAL)
+        .map(drop)
+        .at("release", "the container's first process")
+}
+
+fn map_identities(child: &Child, maps: &Maps, host: &Host) -> Result<()> {
+    host.write(&format!("{}/uid_map", child.pid), maps.uids.as_bytes())?;
+    host.write(&format!("{}/gid_map", child.pid), maps.gids.as_bytes())
+}
+
+fn raise_limits(child: &Child, process: &ProcessPlan, host: &Host) -> Result<()> {
+    if let Some(score) = &process.oom_score_adj {
+        host.write(&format!("{}/oom_score_adj", child.pid), score)?;
+    }
+    for limit in &process.rlimits {
+        let (Some(resource), Some(pid)) = (resource(limit.resource), Pid::from_raw(child.pid))
+        else {
+            continue;
+        };
+        let finite = |value: u64| (value != u64::MAX).then_some(value);
+        let value = Rlimit {
+            current: finite(limit.soft),
+            maximum: finite(limit.hard),
+        };
+        prlimit(Some(pid), resource, value).at("set limit", format!("{resource:?}"))?;
+    }
+    Ok(())
+}
+
+/// By the kernel's number.
+fn resource(number: u32) -> Option<Resource> {
+    [
+        Resource::Cpu,
+        Resource::Fsize,
+        Resource::Data,
+        Resource::Stack,
+        Resource::Core,
+        Resource::Rss,
+        Resource::Nproc,
+        Resource::Nofile,
+        Resource::Memlock,
+        Resource::As,
+        Resource::Locks,
+        Resource::Sigpending,
+        Resource::Msgqueue,
+        Resource::Nice,
+        Resource::Rtprio,
+        Resource::Rttime,
+    ]
+    .get(usize::try_from(number).ok()?)
+    .copied()
+}
+
+/// What came over the socket.
+enum Message {
+    /// The other end is closed: by `execve(2)`, or by death.
+    End,
+    Byte(u8, Option<OwnedFd>),
+    Failure(Failure),
+}
+
+fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
+    let mut bytes = [0_u8; Failure::LENGTH];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let received = loop {
+        match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.at("listen to", "the container's first process")?,
+        }
+    };
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let fd = fds.flatten().next();
+    let [first, ..] = bytes;
+    Ok(match received.bytes {
+        0 => Message::End,
+        Failure::LENGTH => Message::Failure(Failure::from_bytes(bytes)),
+        _ => Message::Byte(first, fd),
+    })
+}
+
+/// The child ended without a word: the kernel killed it.
+fn died(child: &mut Child) -> Error {
+    let cause = match child.reap() {
+        Some(signal) => format!("killed by signal {signal}"),
+        None => "ended without a report".to_owned(),
+    };
+    Error::new(ErrorKind::System, "start", "the container's first process")
+        .because(cause)
+        .with_hint("a memory limit may be too small for any process to start")
+}
+
+fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let pid = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    pid.ok_or_else(|| Error::new(ErrorKind::System, "read pid from", path))
+}
+
+/// Tells a parked child to go, and hears whether its program runs.
+///
+/// # Errors
+/// What the child reports, in general words: its plan is gone with the creator.
+pub(crate) fn release(socket: &OwnedFd, explain: impl Fn(Failure) -> Error) -> Result<()> {
+    send(socket, &[byte::START], SendFlags::NOSIGNAL).at("start", "the parked process")?;
+    match receive(socket.as_fd())? {
+        Message::Failure(failure) => Err(explain(failure)),
+        _ => Ok(()),
+    }
+}

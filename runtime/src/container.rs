@@ -1,0 +1,277 @@
+//! A container that exists: its state, and the verbs that act on it.
+
+use crate::attend::release;
+use crate::bundle;
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::failure::{Names, explain};
+use crate::id::ContainerId;
+use crate::prepare::state_dir::{CONFIG, START_SOCKET, STATE, StateDir};
+use crate::running::send;
+use crate::runtime::Runtime;
+use crate::signal::Signal;
+use crate::state::{OCI_VERSION, Record, State, Status};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long the kernel may take to empty a cgroup whose processes were killed.
+const GONE: Duration = Duration::from_secs(10);
+
+/// A container that was made earlier, by this process or another.
+#[derive(Debug)]
+pub struct Container {
+    pub(crate) runtime: Runtime,
+    id: ContainerId,
+    dir: StateDir,
+}
+
+impl Container {
+    pub(crate) fn open(runtime: &Runtime, id: &ContainerId) -> Result<Container> {
+        let dir = StateDir::open(&runtime.root, id)?;
+        Ok(Container {
+            runtime: runtime.clone(),
+            id: id.clone(),
+            dir,
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    pub(crate) fn record(&self) -> Result<Option<Record>> {
+        let bytes = self.dir.read(STATE)?;
+        bytes
+            .map(|bytes| Record::from_bytes(self.id.as_str(), &bytes))
+            .transpose()
+    }
+
+    fn status_of(&self, record: &Record) -> Result<Status> {
+        let alive = self.runtime.host.start_time(record.pid) == Some(record.start_time);
+        if !alive {
+            return Ok(Status::Stopped);
+        }
+        if self.dir.has(START_SOCKET) {
+            return Ok(Status::Created);
+        }
+        let frozen = match self.cgroup(Some(record))? {
+            Some(cgroup) => cgroup.is_frozen()?,
+            None => false,
+        };
+        Ok(if frozen {
+            Status::Paused
+        } else {
+            Status::Running
+        })
+    }
+
+    /// The state document: what is on disk, checked against the kernel.
+    ///
+    /// # Errors
+    /// `WrongState` while it is being made by another process.
+    pub fn state(&self) -> Result<State> {
+        let Some(record) = self.record()? else {
+            return Err(
+                Error::new(ErrorKind::WrongState, "read state of", self.id.as_str())
+                    .because("it is being created, or its creation was cut short")
+                    .with_hint("delete --force removes what is left of it"),
+            );
+        };
+        let status = self.status_of(&record)?;
+        Ok(State {
+            oci_version: OCI_VERSION.to_owned(),
+            id: record.id,
+            pid: if status == Status::Stopped {
+                0
+            } else {
+                record.pid
+            },
+            status,
+            bundle: record.bundle,
+            rootfs: record.rootfs,
+            created: record.created,
+            annotations: record.annotations,
+            owner: "root".to_owned(),
+        })
+    }
+
+    /// The config it was made from, as it was then.
+    ///
+    /// # Errors
+    /// `WrongState` while it is being made.
+    pub fn spec(&self) -> Result<Spec> {
+        let bytes = self
+            .dir
+            .read(CONFIG)?
+            .ok_or_else(|| self.wrong_state("read config of", "it is being created"))?;
+        let parsed = bundle::parse(&bytes);
+        parsed.map(|(spec, _)| spec).map_err(|error| {
+            Error::new(ErrorKind::InvalidSpec, "parse config of", self.id.as_str()).caused_by(error)
+        })
+    }
+
+    /// Its root directory, as its first process sees it; for looking things up by descriptor.
+    ///
+    /// # Errors
+    /// `WrongState` where it does not run.
+    pub fn root(&self) -> Result<OwnedFd> {
+        let (record, _pidfd) = self.alive("open the root of")?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(
+            self.runtime.host.proc()?,
+            format!("{}/root", record.pid),
+            flags,
+            Mode::empty(),
+        )
+        .at("open the root of", &self.id)
+    }
+
+    /// The record and a pidfd that is proven to be of the process in it.
+    pub(crate) fn alive(&self, operation: &str) -> Result<(Record, OwnedFd)> {
+        let record = self
+            .record()?
+            .ok_or_else(|| self.wrong_state(operation, "it is being created"))?;
+        let gone = || self.wrong_state(operation, "container not running");
+        let pid = Pid::from_raw(record.pid).ok_or_else(gone)?;
+        // The descriptor first, then the proof: in this order a reused pid cannot slip in.
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
+            return Err(gone());
+        };
+        if self.runtime.host.start_time(record.pid) != Some(record.start_time) {
+            return Err(gone());
+        }
+        Ok((record, pidfd))
+    }
+
+    pub(crate) fn wrong_state(&self, operation: &str, why: &str) -> Error {
+        Error::new(ErrorKind::WrongState, operation, self.id.as_str()).because(why)
+    }
+
+    pub(crate) fn cgroup(&self, record: Option<&Record>) -> Result<Option<Cgroup>> {
+        // A creation that was cut short has no record; only a path of its own can be guessed.
+        let path = match record {
+            Some(record) => CgroupPath::parse(record.cgroup.trim_start_matches('/').as_bytes())?,
+            None => CgroupPath::for_container(None, self.id.as_str())?,
+        };
+        Ok(Cgroup::open(&CgroupRoot::find()?, &path)?)
+    }
+
+    /// Lets a created container's program run.
+    ///
+    /// # Errors
+    /// `WrongState` where it is not created; `ExecNotFound` or `ExecDenied` where the program
+    /// does not run.
+    pub fn start(&self) -> Result<()> {
+        let status = self.state()?.status;
+        if status != Status::Created {
+            let why = format!("cannot start a container that is {status}");
+            return Err(self.wrong_state("start container", &why));
+        }
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .at("start container", &self.id)?;
+        connect(&socket, &self.dir.start_address()?).at("start container", &self.id)?;
+        let names = self.names()?;
+        let root = self.root().ok();
+        let names = Names {
+            root: root.as_ref().map(AsFd::as_fd),
+            ..names
+        };
+        let result = release(&socket, |failure| explain(failure, &names));
+        self.dir.unlink(START_SOCKET)?;
+        result
+    }
+
+    fn names(&self) -> Result<Names<'static>> {
+        let spec = self.spec()?;
+        let process = spec.process().clone().unwrap_or_default();
+        let program = process
+            .args()
+            .as_deref()
+            .unwrap_or_default()
+            .first()
+            .cloned()
+            .unwrap_or_default();
+        Ok(Names {
+            plan: None,
+            root: None,
+            candidates: vec![PathBuf::from(&program)],
+            program,
+            cwd: process.cwd().display().to_string(),
+        })
+    }
+
+    /// Sends a signal to its first process, or with `all` to every process in its cgroup.
+    ///
+    /// # Errors
+    /// `WrongState` where it does not run.
+    pub fn kill(&self, signal: Signal, all: bool) -> Result<()> {
+        if !all {
+            let (_, pidfd) = self.alive("kill container")?;
+            return send(pidfd.as_fd(), signal).at("kill container", &self.id);
+        }
+        let record = self.record()?;
+        let Some(cgroup) = self.cgroup(record.as_ref())? else {
+            return Err(self.wrong_state("kill container", "container not running"));
+        };
+        if signal == Signal::KILL {
+            return Ok(cgroup.kill()?);
+        }
+        for pid in cgroup.pids()?.into_iter().filter_map(Pid::from_raw) {
+            // Those that end meanwhile need no signal.
+            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+                send(pidfd.as_fd(), signal).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a stopped container, or with `force` any: its processes, cgroup and state.
+    ///
+    /// # Errors
+    /// `WrongState` where it runs and `force` is not given.
+    pub fn delete(mut self, force: bool) -> Result<()> {
+        let record = self.record()?;
+        let status = match &record {
+            Some(record) => self.status_of(record)?,
+            None => Status::Creating,
+        };
+        let may = force || matches!(status, Status::Stopped | Status::Created);
+        if !may {
+            let why = format!("cannot delete container that is not stopped: {status}");
+            return Err(self
+                .wrong_state("delete container", &why)
+                .with_hint("kill it first, or use --force"));
+        }
+        if let Some(cgroup) = self.cgroup(record.as_ref())? {
+            if status != Status::Stopped || cgroup.is_populated()? {
+                cgroup.kill()?;
+                cgroup.wait_empty(GONE)?;
+            }
+            cgroup.remove(GONE)?;
+        }
+        self.dir.remove()
+    }
+
+    /// Pids of all its processes, in the caller's pid namespace.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let record = self.record()?;
+        match self.cgroup(record.as_ref())? {
+            Some(cgroup) => Ok(cgroup.pids()?),
+            None => Ok(Vec::new()),
+        }
+    }
+}

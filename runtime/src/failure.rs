@@ -1,0 +1,163 @@
+//! A failure of the room, in words. The child sent eight bytes; the plan has the names.
+
+use crate::error::{Error, ErrorKind};
+use crate::plan::Plan;
+use crate::program;
+use hostrun_inside::{Failure, Step};
+use nix::errno::Errno;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+/// Where the names of things are found.
+#[derive(Debug)]
+pub(crate) struct Names<'a> {
+    /// The plan, where it is still at hand.
+    pub(crate) plan: Option<&'a Plan>,
+    /// The container's root, to see what is wrong with a program.
+    pub(crate) root: Option<BorrowedFd<'a>>,
+    /// `argv[0]`.
+    pub(crate) program: String,
+    /// Paths that were tried for it.
+    pub(crate) candidates: Vec<PathBuf>,
+    /// The working directory.
+    pub(crate) cwd: String,
+}
+
+/// The sentence.
+pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
+    let index = usize::from(failure.index);
+    let errno = failure.errno;
+    let at = |operation: &str, subject: String| Error::from_errno(errno, operation, subject);
+    let Some(step) = Step::from_number(failure.step) else {
+        return at("follow", format!("unknown step {}", failure.step));
+    };
+    match step {
+        Step::Exec => program::explain(errno, index, names),
+        Step::ExecMagicLink => Error::new(ErrorKind::ExecDenied, "run", quoted(&names.program))
+            .because("it leads through a magic link of procfs, out of the container"),
+        Step::Cwd => cwd(errno, names),
+        Step::MountTarget | Step::MountCreate | Step::MountAttach | Step::MountAttributes => {
+            mount(step, index, errno, names)
+        }
+        Step::Device | Step::DeviceMismatch => device(step, index, errno, names),
+        Step::Mask | Step::ReadonlyPath => hidden(step, index, errno, names),
+        Step::Sysctl => at("set sysctl", sysctl(index, names)),
+        Step::Rlimit => at("set limit", rlimit(index, names))
+            .with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        Step::Join => at("join namespace", String::new()),
+        Step::Capabilities => at("set", "the capabilities".into())
+            .with_hint("the config may ask for a capability that hostrun itself does not have"),
+        Step::Identity => at("become", "the user of the config".into()),
+        _ => at(verb(step), String::new()),
+    }
+}
+
+fn verb(step: Step) -> &'static str {
+    match step {
+        Step::Orphaned => "start: the creator went away",
+        Step::Session => "lead a session",
+        Step::OomScore => "set oom_score_adj",
+        Step::SecondClone => "clone into the user namespace",
+        Step::TimeOffsets => "set time offsets",
+        Step::AwaitMaps => "wait for identity maps",
+        Step::BecomeRoot => "become root of the user namespace",
+        Step::Keyring => "join session keyring",
+        Step::Detach => "cut the mounts off from the host's",
+        Step::Root => "attach the root",
+        Step::RootReadonly => "make the root read-only",
+        Step::Pivot => "pivot into the root",
+        Step::Link => "link in /dev",
+        Step::Console => "allocate the terminal",
+        Step::Loopback => "bring up loopback",
+        Step::Hostname => "set the host name",
+        Step::Domainname => "set the domain name",
+        Step::Stdio => "connect the standard streams",
+        Step::CloseFds => "close descriptors",
+        Step::NoNewPrivileges => "set no_new_privs",
+        Step::Seccomp => "install the seccomp filter",
+        Step::Park => "wait to be started",
+        _ => "start",
+    }
+}
+
+pub(crate) fn quoted(text: &str) -> String {
+    format!("{text:?}")
+}
+
+fn cwd(errno: i32, names: &Names<'_>) -> Error {
+    let error = Error::from_errno(errno, "enter working directory", quoted(&names.cwd));
+    match Errno::from_raw(errno) {
+        Errno::ELOOP => error
+            .with_kind(ErrorKind::Denied)
+            .because("it leads through a magic link, out of the container"),
+        _ => error,
+    }
+}
+
+fn mount(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
+    let mount = names.plan.and_then(|plan| plan.root.mounts.get(index));
+    let destination = mount.map_or_else(String::new, |mount| {
+        format!("on {}", mount.destination.display())
+    });
+    let operation = match step {
+        Step::MountTarget => "find mount target",
+        Step::MountCreate => "make file system to mount",
+        Step::MountAttach => "mount",
+        _ => "set attributes of mount",
+    };
+    let error = Error::from_errno(errno, operation, destination);
+    let symlink = matches!(Errno::from_raw(errno), Errno::ELOOP | Errno::ENOTDIR);
+    if step == Step::MountTarget && symlink && mount.is_some_and(|mount| mount.strict_target) {
+        return error
+            .with_kind(ErrorKind::Denied)
+            .because("it must be mounted on ordinary directory, and the image has a link there");
+    }
+    error.with_kind(ErrorKind::System)
+}
+
+fn device(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
+    let device = names.plan.and_then(|plan| plan.devices.get(index));
+    let path = device.map_or_else(String::new, |device| device.path.display().to_string());
+    let error = Error::from_errno(errno, "make device", path).with_kind(ErrorKind::System);
+    match step {
+        Step::DeviceMismatch => error.because("another file stands there"),
+        _ => error,
+    }
+}
+
+fn hidden(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
+    let (operation, list) = match step {
+        Step::Mask => ("mask", names.plan.map(|plan| &plan.root.masked)),
+        _ => (
+            "make read-only",
+            names.plan.map(|plan| &plan.root.readonly_paths),
+        ),
+    };
+    let path = list
+        .and_then(|list| list.get(index))
+        .map_or_else(String::new, |path| format!("/{}", path.to_string_lossy()));
+    let error = Error::from_errno(errno, operation, path).with_kind(ErrorKind::System);
+    match Errno::from_raw(errno) {
+        Errno::ENODEV => error.because("the container's /dev/null is not the null device"),
+        _ => error,
+    }
+}
+
+fn sysctl(index: usize, names: &Names<'_>) -> String {
+    names
+        .plan
+        .and_then(|plan| plan.sysctls.get(index))
+        .map_or_else(String::new, |sysctl| sysctl.key.clone())
+}
+
+fn rlimit(index: usize, names: &Names<'_>) -> String {
+    names
+        .plan
+        .and_then(|plan| plan.process.rlimits.get(index))
+        .map_or_else(String::new, |limit| {
+            format!(
+                "RLIMIT number {} to {}:{}",
+                limit.resource, limit.soft, limit.hard
+            )
+        })
+}

@@ -1,0 +1,94 @@
+//! Facts about this host, read once and only when asked for.
+
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::plan::Facts;
+use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// The host, as far as starting containers depends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Host {
+    proc: OnceLock<OwnedFd>,
+    last_capability: OnceLock<u32>,
+}
+
+impl Host {
+    /// The host's procfs: a directory that was checked to be one (CVE-2019-19921), through which
+    /// all files of processes are reached.
+    pub(crate) fn proc(&self) -> Result<BorrowedFd<'_>> {
+        if let Some(proc) = self.proc.get() {
+            return Ok(proc.as_fd());
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = open("/proc", flags, Mode::empty()).at("open", "/proc")?;
+        let magic = fstatfs(&proc).at("check", "/proc")?.f_type;
+        if u64::try_from(magic).ok() != Some(PROC_SUPER_MAGIC) {
+            return Err(Error::new(ErrorKind::System, "use", "/proc").because("it is not a procfs"));
+        }
+        // Another thread may have been first; its descriptor is as good.
+        Ok(self.proc.get_or_init(|| proc).as_fd())
+    }
+
+    /// What plans depend on.
+    pub(crate) fn facts(&self) -> Result<Facts> {
+        let last_capability = match self.last_capability.get() {
+            Some(last) => *last,
+            None => {
+                let last = self.read_last_capability()?;
+                *self.last_capability.get_or_init(|| last)
+            }
+        };
+        Ok(Facts { last_capability })
+    }
+
+    fn read_last_capability(&self) -> Result<u32> {
+        let path = "sys/kernel/cap_last_cap";
+        let text = self.read(path)?;
+        text.trim()
+            .parse()
+            .map_err(|error: std::num::ParseIntError| {
+                Error::new(ErrorKind::System, "read", path).caused_by(error)
+            })
+    }
+
+    /// A small file below /proc.
+    pub(crate) fn read(&self, path: &str) -> Result<String> {
+        let file = openat(
+            self.proc()?,
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("open /proc file", path)?;
+        let mut buffer = [0_u8; 4096];
+        let length = rustix::io::read(&file, &mut buffer).at("read /proc file", path)?;
+        Ok(String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned())
+    }
+
+    /// Writes a small file below /proc.
+    pub(crate) fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let file = openat(
+            self.proc()?,
+            path,
+            OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("open /proc file", path)?;
+        rustix::io::write(&file, bytes).at("write /proc file", path)?;
+        Ok(())
+    }
+
+    /// When a process began, in clock ticks since boot: with the pid it names one process for
+    /// ever, `proc_pid_stat(5)`. `None` where there is no such process, or only its remains.
+    pub(crate) fn start_time(&self, pid: i32) -> Option<u64> {
+        let stat = self.read(&format!("{pid}/stat")).ok()?;
+        // The name in parentheses may contain anything, so count from its end.
+        let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+        let state = fields.next()?;
+        let start = fields.nth(18)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some(start)
+    }
+}

@@ -1,0 +1,176 @@
+//! `linux.devices`, and the devices and links every container has (config-linux "Default Devices").
+
+use super::mounts::RootPlan;
+use super::namespaces::{Kind, Namespaces};
+use super::refusal::Refusals;
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+
+/// One device node.
+#[derive(Debug)]
+pub(crate) struct DevicePlan {
+    /// As in the spec, absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) directory: CString,
+    pub(crate) name: CString,
+    /// Type and permissions.
+    pub(crate) mode: u32,
+    pub(crate) number: u64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Bound from the host instead of made: user namespaces cannot make nodes.
+    pub(crate) bind: bool,
+}
+
+/// One link.
+#[derive(Debug)]
+pub(crate) struct LinkPlan {
+    pub(crate) name: &'static CStr,
+    pub(crate) target: &'static CStr,
+    pub(crate) replace: bool,
+}
+
+const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+const LINKS: [LinkPlan; 6] = [
+    LinkPlan {
+        name: c"fd",
+        target: c"/proc/self/fd",
+        replace: false,
+    },
+    LinkPlan {
+        name: c"stdin",
+        target: c"/proc/self/fd/0",
+        replace: false,
+    },
+    LinkPlan {
+        name: c"stdout",
+        target: c"/proc/self/fd/1",
+        replace: false,
+    },
+    LinkPlan {
+        name: c"stderr",
+        target: c"/proc/self/fd/2",
+        replace: false,
+    },
+    LinkPlan {
+        name: c"core",
+        target: c"/proc/kcore",
+        replace: false,
+    },
+    LinkPlan {
+        name: c"ptmx",
+        target: c"pts/ptmx",
+        replace: true,
+    },
+];
+
+/// Nodes and links. A /dev that is the host's is left alone.
+pub(crate) fn plan(
+    linux: &Linux,
+    root: &RootPlan,
+    namespaces: &Namespaces,
+    refusals: &mut Refusals,
+) -> (Vec<DevicePlan>, &'static [LinkPlan]) {
+    let listed = linux.devices().as_deref().unwrap_or_default();
+    if root.dev_is_bound() {
+        return (Vec::new(), &[]);
+    }
+    let bind = namespaces.own(Kind::User);
+    let mut devices: Vec<DevicePlan> = Vec::with_capacity(DEFAULTS.len() + listed.len());
+    let given = |path: &str| listed.iter().any(|device| device.path() == Path::new(path));
+    for (path, major, minor) in DEFAULTS.into_iter().filter(|(path, ..)| !given(path)) {
+        let node = Node {
+            mode: libc::S_IFCHR | 0o666,
+            number: libc::makedev(major, minor),
+            uid: 0,
+            gid: 0,
+        };
+        devices.extend(place(
+            Path::new(path),
+            &node,
+            bind,
+            "linux.devices",
+            refusals,
+        ));
+    }
+    for (index, device) in listed.iter().enumerate() {
+        let json = format!("linux.devices[{index}]");
+        if let Some(node) = node(device, &json, refusals) {
+            devices.extend(place(device.path(), &node, bind, &json, refusals));
+        }
+    }
+    (devices, &LINKS)
+}
+
+struct Node {
+    mode: u32,
+    number: u64,
+    uid: u32,
+    gid: u32,
+}
+
+fn node(device: &LinuxDevice, json: &str, refusals: &mut Refusals) -> Option<Node> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => libc::S_IFBLK,
+        LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+        LinuxDeviceType::P => libc::S_IFIFO,
+        LinuxDeviceType::A => {
+            refusals.refuse(format!("{json}.type"), "\"a\" is for cgroup rules only");
+            return None;
+        }
+    };
+    let part = |value: i64| u32::try_from(value).ok();
+    let number = match (part(device.major()), part(device.minor())) {
+        _ if kind == libc::S_IFIFO => 0,
+        (Some(major), Some(minor)) => libc::makedev(major, minor),
+        _ => {
+            refusals.refuse(json, "major and minor must be numbers from 0 to 2^32-1");
+            return None;
+        }
+    };
+    let permissions = device.file_mode().unwrap_or(0o666) & 0o7777;
+    Some(Node {
+        mode: kind | permissions,
+        number,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+    })
+}
+
+fn place(
+    path: &Path,
+    node: &Node,
+    bind: bool,
+    json: &str,
+    refusals: &mut Refusals,
+) -> Option<DevicePlan> {
+    let clean = super::mounts::below_root(path, json, refusals).into_bytes();
+    let slash = clean.iter().rposition(|byte| *byte == b'/');
+    let (directory, name) = match slash {
+        Some(at) => (clean.get(..at)?, clean.get(at + 1..)?),
+        None => (&b"."[..], &clean[..]),
+    };
+    if !path.is_absolute() || name.is_empty() {
+        refusals.refuse(format!("{json}.path"), "must be absolute and name a file");
+        return None;
+    }
+    Some(DevicePlan {
+        path: path.to_owned(),
+        directory: refusals.c_string(json, directory),
+        name: refusals.c_string(json, name),
+        mode: node.mode,
+        number: node.number,
+        uid: node.uid,
+        gid: node.gid,
+        bind,
+    })
+}

@@ -1,0 +1,300 @@
+//! `Plan`: what a config means, decided once, before anything exists.
+//!
+//! Pure: no system call, no environment, no clock. All refusals come at once.
+
+pub(crate) mod devices;
+pub(crate) mod mounts;
+pub(crate) mod namespaces;
+mod options;
+pub(crate) mod process;
+mod refusal;
+pub(crate) mod sysctls;
+
+use crate::cgroup::{CgroupPath, Resources};
+use crate::error::Result;
+use crate::id::ContainerId;
+use devices::{DevicePlan, LinkPlan};
+use hostrun_seccomp_profiles::Filter;
+use mounts::RootPlan;
+use namespaces::{Kind, Namespaces};
+use oci_spec::runtime::{Hooks, Linux, LinuxSeccomp, Process, Spec};
+use process::ProcessPlan;
+use refusal::Refusals;
+use std::path::Path;
+use sysctls::SysctlPlan;
+
+/// A config as meant.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) root: RootPlan,
+    pub(crate) devices: Vec<DevicePlan>,
+    pub(crate) links: &'static [LinkPlan],
+    pub(crate) process: ProcessPlan,
+    pub(crate) hostname: Option<Vec<u8>>,
+    pub(crate) domainname: Option<Vec<u8>>,
+    pub(crate) sysctls: Vec<SysctlPlan>,
+    /// `None` only while refusals are pending.
+    pub(crate) cgroup: Option<CgroupPath>,
+    pub(crate) resources: Resources,
+    pub(crate) seccomp: Option<Filter>,
+}
+
+/// What the kernel can do, as far as a plan depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// The highest capability it knows.
+    pub(crate) last_capability: u32,
+}
+
+impl Plan {
+    /// Reads a config. Relative paths in it are relative to `bundle`.
+    pub(crate) fn from_spec(
+        id: &ContainerId,
+        spec: &Spec,
+        bundle: &Path,
+        facts: Facts,
+    ) -> Result<Plan> {
+        let mut refusals = Refusals::default();
+        refuse_version(spec.version(), &mut refusals);
+        refuse_unsupported(spec, &mut refusals);
+        let default_linux = Linux::default();
+        let linux = spec.linux().as_ref().unwrap_or_else(|| {
+            refusals.refuse("linux", "is missing");
+            &default_linux
+        });
+        let namespaces = namespaces::plan(linux, &mut refusals);
+        let root = mounts::plan(spec, linux, &namespaces, bundle, &mut refusals);
+        let (devices, links) = devices::plan(linux, &root, &namespaces, &mut refusals);
+        let default_process = Process::default();
+        let process = spec.process().as_ref().unwrap_or_else(|| {
+            refusals.refuse("process", "is missing");
+            &default_process
+        });
+        let process = process::plan(process, facts.last_capability, &mut refusals);
+        refuse_shared_setgroups(&namespaces, &process, &mut refusals);
+        let plan = Plan {
+            hostname: name(
+                "hostname",
+                spec.hostname().as_deref(),
+                &namespaces,
+                &mut refusals,
+            ),
+            domainname: name(
+                "domainname",
+                spec.domainname().as_deref(),
+                &namespaces,
+                &mut refusals,
+            ),
+            sysctls: sysctls::plan(linux, &namespaces, &mut refusals),
+            cgroup: cgroup_path(id, linux, &mut refusals),
+            resources: resources(linux, &mut refusals),
+            seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
+            namespaces,
+            root,
+            devices,
+            links,
+            process,
+        };
+        refuse_terminal_without_devpts(&plan, &mut refusals);
+        refusals.finish()?;
+        Ok(plan)
+    }
+}
+
+/// A further process in a container, as meant.
+#[derive(Debug)]
+pub(crate) struct ExecPlan {
+    pub(crate) process: ProcessPlan,
+    pub(crate) seccomp: Option<Filter>,
+    namespaces: Namespaces,
+}
+
+impl ExecPlan {
+    /// Has the container a namespace of this kind that is not the host's?
+    pub(crate) fn owns(&self, kind: Kind) -> bool {
+        self.namespaces.own(kind)
+    }
+
+    /// `CLONE_NEW*` of all that the process joins by itself; into a pid namespace it is born.
+    pub(crate) fn join_flags(&self) -> i32 {
+        namespaces::JOIN_ORDER
+            .into_iter()
+            .filter(|kind| *kind != Kind::Pid && self.owns(*kind))
+            .fold(0, |flags, kind| flags | kind.flag())
+    }
+}
+
+impl Plan {
+    /// Reads a process that is to run in the container with this config.
+    pub(crate) fn for_exec(spec: &Spec, process: &Process, facts: Facts) -> Result<ExecPlan> {
+        let mut refusals = Refusals::default();
+        let default_linux = Linux::default();
+        let linux = spec.linux().as_ref().unwrap_or(&default_linux);
+        let plan = ExecPlan {
+            process: process::plan(process, facts.last_capability, &mut refusals),
+            seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
+            namespaces: namespaces::plan(linux, &mut refusals),
+        };
+        refusals.finish()?;
+        Ok(plan)
+    }
+}
+
+/// Any 1.x is understood: the spec promises that a minor version only adds.
+fn refuse_version(version: &str, refusals: &mut Refusals) {
+    let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let mut parts = core.split('.');
+    let major = parts.next();
+    let three = number(parts.next()) && number(parts.next()) && parts.next().is_none();
+    if major != Some("1") || !three {
+        refusals.refuse("ociVersion", format!("{version:?} is not 1.x.y"));
+    }
+}
+
+/// What the spec has and this version does not do yet. Empty values ask for nothing.
+fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
+    if let Some(hooks) = spec.hooks() {
+        refuse_hooks(hooks, refusals);
+    }
+    for (json, found) in [
+        ("vm", spec.vm().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("solaris", spec.solaris().is_some()),
+        ("zos", spec.zos().is_some()),
+    ] {
+        if found {
+            refusals.unsupported(json, "is not for this platform");
+        }
+    }
+    let Some(linux) = spec.linux() else { return };
+    for (json, found) in [
+        (
+            "linux.mountLabel",
+            linux
+                .mount_label()
+                .as_ref()
+                .is_some_and(|label| !label.is_empty()),
+        ),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.personality", linux.personality().is_some()),
+        (
+            "linux.netDevices",
+            linux
+                .net_devices()
+                .as_ref()
+                .is_some_and(|devices| !devices.is_empty()),
+        ),
+    ] {
+        if found {
+            refusals.unsupported(json, "is not supported yet");
+        }
+    }
+}
+
+#[allow(
+    deprecated,
+    reason = "prestart is deprecated by the spec, which is no reason to skip it"
+)]
+fn refuse_hooks(hooks: &Hooks, refusals: &mut Refusals) {
+    for (name, list) in [
+        ("prestart", hooks.prestart()),
+        ("createRuntime", hooks.create_runtime()),
+        ("createContainer", hooks.create_container()),
+        ("startContainer", hooks.start_container()),
+        ("poststart", hooks.poststart()),
+        ("poststop", hooks.poststop()),
+    ] {
+        if list.as_ref().is_some_and(|list| !list.is_empty()) {
+            refusals.unsupported(format!("hooks.{name}"), "hooks are not supported yet");
+        }
+    }
+}
+
+/// An id outside the maps cannot be taken: better said now than as EINVAL by the kernel.
+fn refuse_shared_setgroups(
+    namespaces: &Namespaces,
+    process: &ProcessPlan,
+    refusals: &mut Refusals,
+) {
+    let Some(maps) = &namespaces.maps else { return };
+    let covered = |lines: &str, id: u32| {
+        lines.lines().any(|line| {
+            let mut numbers = line
+                .split(' ')
+                .filter_map(|number| number.parse::<u32>().ok());
+            let (inside, _, size) = (numbers.next(), numbers.next(), numbers.next());
+            inside
+                .zip(size)
+                .is_some_and(|(inside, size)| id.checked_sub(inside).is_some_and(|at| at < size))
+        })
+    };
+    if !covered(&maps.uids, process.uid) {
+        refusals.refuse("process.user.uid", "is not in linux.uidMappings");
+    }
+    if !covered(&maps.gids, process.gid) {
+        refusals.refuse("process.user.gid", "is not in linux.gidMappings");
+    }
+}
+
+fn refuse_terminal_without_devpts(plan: &Plan, refusals: &mut Refusals) {
+    let devpts = plan.root.mounts.iter().any(|mount| {
+        mount.target.as_c_str() == c"dev/pts"
+            || (mount.target.as_c_str() == c"dev" && plan.root.dev_is_bound())
+    });
+    if plan.process.terminal.is_some() && !devpts {
+        refusals.refuse("process.terminal", "needs a devpts mounted at /dev/pts");
+    }
+    let procfs = |mount: &mounts::MountPlan| matches!(&mount.source, mounts::SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"proc");
+    if !plan.sysctls.is_empty() && !plan.root.mounts.iter().any(procfs) {
+        refusals.refuse("linux.sysctl", "needs a procfs among the mounts");
+    }
+}
+
+fn name(
+    json: &str,
+    value: Option<&str>,
+    namespaces: &Namespaces,
+    refusals: &mut Refusals,
+) -> Option<Vec<u8>> {
+    let value = value.filter(|value| !value.is_empty())?;
+    if !namespaces.own(Kind::Uts) {
+        refusals.refuse(json, "would name the host: it needs a uts namespace");
+    }
+    if value.len() > 64 {
+        refusals.refuse(json, "is longer than 64 bytes");
+    }
+    Some(value.as_bytes().to_vec())
+}
+
+fn cgroup_path(id: &ContainerId, linux: &Linux, refusals: &mut Refusals) -> Option<CgroupPath> {
+    CgroupPath::for_container(linux.cgroups_path().as_deref(), id.as_str())
+        .map_err(|error| refusals.refuse("linux.cgroupsPath", error))
+        .ok()
+}
+
+fn resources(linux: &Linux, refusals: &mut Refusals) -> Resources {
+    Resources::from_spec(linux.resources().as_ref()).unwrap_or_else(|problems| {
+        for problem in problems {
+            refusals.refuse(problem.path, problem.reason);
+        }
+        Resources::default()
+    })
+}
+
+fn seccomp(profile: Option<&LinuxSeccomp>, refusals: &mut Refusals) -> Option<Filter> {
+    let profile = profile?;
+    match hostrun_seccomp_profiles::compile(profile) {
+        Ok(filter) if filter.notify() => {
+            refusals.unsupported("linux.seccomp", "user notification is not supported yet");
+            None
+        }
+        Ok(filter) => Some(filter),
+        Err(error) => {
+            refusals.refuse("linux.seccomp", error);
+            None
+        }
+    }
+}

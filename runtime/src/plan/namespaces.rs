@@ -1,0 +1,234 @@
+//! `linux.namespaces`, `linux.uidMappings`, `linux.gidMappings`, `linux.timeOffsets`.
+
+use super::refusal::Refusals;
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset};
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// The kinds, in the order they are joined: the user namespace last, because joining it gives up
+/// the privileges that joining the others takes, `setns(2)`.
+pub(crate) const JOIN_ORDER: [Kind; 8] = [
+    Kind::Cgroup,
+    Kind::Ipc,
+    Kind::Uts,
+    Kind::Network,
+    Kind::Pid,
+    Kind::Mount,
+    Kind::Time,
+    Kind::User,
+];
+
+/// A kind of namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Cgroup,
+    Ipc,
+    Uts,
+    Network,
+    Pid,
+    Mount,
+    Time,
+    User,
+}
+
+impl Kind {
+    /// `CLONE_NEW*`.
+    pub(crate) fn flag(self) -> i32 {
+        match self {
+            Kind::Cgroup => libc::CLONE_NEWCGROUP,
+            Kind::Ipc => libc::CLONE_NEWIPC,
+            Kind::Uts => libc::CLONE_NEWUTS,
+            Kind::Network => libc::CLONE_NEWNET,
+            Kind::Pid => libc::CLONE_NEWPID,
+            Kind::Mount => libc::CLONE_NEWNS,
+            Kind::Time => 0x80,
+            Kind::User => libc::CLONE_NEWUSER,
+        }
+    }
+
+    fn from_spec(kind: LinuxNamespaceType) -> Kind {
+        match kind {
+            LinuxNamespaceType::Mount => Kind::Mount,
+            LinuxNamespaceType::Cgroup => Kind::Cgroup,
+            LinuxNamespaceType::Uts => Kind::Uts,
+            LinuxNamespaceType::Ipc => Kind::Ipc,
+            LinuxNamespaceType::User => Kind::User,
+            LinuxNamespaceType::Pid => Kind::Pid,
+            LinuxNamespaceType::Network => Kind::Network,
+            LinuxNamespaceType::Time => Kind::Time,
+        }
+    }
+}
+
+/// What becomes of one kind of namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// The caller's.
+    Keep,
+    /// A new one.
+    Create,
+    /// The one this path names.
+    Join(PathBuf),
+}
+
+/// All kinds.
+#[derive(Debug, Default)]
+pub(crate) struct Namespaces {
+    choices: Vec<(Kind, Choice)>,
+    /// Lines for `uid_map` and `gid_map` of a new user namespace, `user_namespaces(7)`.
+    pub(crate) maps: Option<Maps>,
+    /// Lines for `timens_offsets`.
+    pub(crate) time_offsets: Option<Vec<u8>>,
+}
+
+/// Identity maps, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Maps {
+    pub(crate) uids: String,
+    pub(crate) gids: String,
+}
+
+impl Namespaces {
+    pub(crate) fn choice(&self, kind: Kind) -> &Choice {
+        self.choices
+            .iter()
+            .find(|(listed, _)| *listed == kind)
+            .map_or(&Choice::Keep, |(_, choice)| choice)
+    }
+
+    /// New or joined: not the caller's, so what is set there does not reach the caller.
+    pub(crate) fn own(&self, kind: Kind) -> bool {
+        *self.choice(kind) != Choice::Keep
+    }
+
+    pub(crate) fn creates(&self, kind: Kind) -> bool {
+        *self.choice(kind) == Choice::Create
+    }
+
+    /// Kinds with a path, in the order they are joined.
+    pub(crate) fn joins(&self) -> impl Iterator<Item = (Kind, &PathBuf)> {
+        JOIN_ORDER
+            .into_iter()
+            .filter_map(|kind| match self.choice(kind) {
+                Choice::Join(path) => Some((kind, path)),
+                _ => None,
+            })
+    }
+
+    /// `CLONE_NEW*` of all that `clone3(2)` creates.
+    pub(crate) fn clone_flags(&self) -> i32 {
+        JOIN_ORDER
+            .into_iter()
+            .filter(|kind| self.creates(*kind))
+            // A namespace with offsets is made by the child: offsets are taken only before the
+            // first process is in it.
+            .filter(|kind| *kind != Kind::Time || self.time_offsets.is_none())
+            .fold(0, |flags, kind| flags | kind.flag())
+    }
+}
+
+/// Reads the section.
+pub(crate) fn plan(linux: &Linux, refusals: &mut Refusals) -> Namespaces {
+    let mut choices: Vec<(Kind, Choice)> = Vec::with_capacity(8);
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let path = format!("linux.namespaces[{index}]");
+        let kind = Kind::from_spec(namespace.typ());
+        if choices.iter().any(|(listed, _)| *listed == kind) {
+            refusals.refuse(&path, "this type is listed twice");
+        }
+        let choice = match namespace.path() {
+            Some(file) if file.as_os_str().is_empty() => Choice::Create,
+            Some(file) if !file.is_absolute() => {
+                refusals.refuse(format!("{path}.path"), "must be absolute");
+                Choice::Create
+            }
+            Some(file) => Choice::Join(file.clone()),
+            None => Choice::Create,
+        };
+        choices.push((kind, choice));
+    }
+    let mut namespaces = Namespaces {
+        choices,
+        maps: None,
+        time_offsets: None,
+    };
+    if !namespaces.own(Kind::Mount) {
+        refusals.refuse("linux.namespaces", "a mount namespace is needed");
+    }
+    namespaces.maps = maps(linux, &namespaces, refusals);
+    namespaces.time_offsets = offsets(linux, &namespaces, refusals);
+    namespaces
+}
+
+fn maps(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<Maps> {
+    let uids = linux.uid_mappings().as_deref().unwrap_or_default();
+    let gids = linux.gid_mappings().as_deref().unwrap_or_default();
+    if namespaces.creates(Kind::User) {
+        for (name, maps) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
+            if maps.is_empty() {
+                refusals.refuse(name, "a new user namespace needs at least one mapping");
+            }
+        }
+        return Some(Maps {
+            uids: lines("linux.uidMappings", uids, refusals),
+            gids: lines("linux.gidMappings", gids, refusals),
+        });
+    }
+    // With a joined namespace its own maps count; without one a map would be silently lost.
+    if !namespaces.own(Kind::User) && !(uids.is_empty() && gids.is_empty()) {
+        refusals.refuse("linux.uidMappings", "mappings need a user namespace");
+    }
+    None
+}
+
+fn lines(path: &str, maps: &[LinuxIdMapping], refusals: &mut Refusals) -> String {
+    let mut text = String::new();
+    for (index, map) in maps.iter().enumerate() {
+        let (inside, outside, size) = (map.container_id(), map.host_id(), map.size());
+        // 2^32-1 is no id: it means "leave alone" to the kernel.
+        let ends = |start: u32| start.checked_add(size).is_some();
+        if size == 0 || !ends(inside) || !ends(outside) {
+            refusals.refuse(
+                format!("{path}[{index}]"),
+                "is empty or leaves the range of ids",
+            );
+        }
+        // Writing to a String cannot fail.
+        if writeln!(text, "{inside} {outside} {size}").is_err() {
+            break;
+        }
+    }
+    text
+}
+
+fn offsets(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<Vec<u8>> {
+    let offsets = linux
+        .time_offsets()
+        .as_ref()
+        .filter(|offsets| !offsets.is_empty())?;
+    if !namespaces.creates(Kind::Time) {
+        refusals.refuse("linux.timeOffsets", "offsets need a new time namespace");
+    }
+    Some(offset_lines(offsets, refusals))
+}
+
+fn offset_lines(offsets: &HashMap<String, LinuxTimeOffset>, refusals: &mut Refusals) -> Vec<u8> {
+    let mut clocks: Vec<_> = offsets.iter().collect();
+    clocks.sort_by_key(|(clock, _)| *clock);
+    let mut text = String::new();
+    for (clock, offset) in clocks {
+        let path = format!("linux.timeOffsets.{clock}");
+        if !["monotonic", "boottime"].contains(&clock.as_str()) {
+            refusals.refuse(&path, "only monotonic and boottime can be set");
+        }
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds > 999_999_999 {
+            refusals.refuse(&path, "nanosecs must be below one second");
+        }
+        if writeln!(text, "{clock} {} {nanoseconds}", offset.secs().unwrap_or(0)).is_err() {
+            break;
+        }
+    }
+    text.into_bytes()
+}

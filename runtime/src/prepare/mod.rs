@@ -1,0 +1,199 @@
+//! From `Plan` to all that a clone needs: the only part that makes things, every one of them
+//! undone when dropped.
+
+pub(crate) mod state_dir;
+mod trees;
+
+use crate::cgroup::{CgroupRoot, Leaf};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::id::ContainerId;
+use crate::plan::Plan;
+use crate::plan::namespaces::{Kind, Namespaces};
+use crate::request::{Stdio, Stream};
+use hostrun_inside::Fd;
+use rustix::fs::{Mode, OFlags, fstatfs, open};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use state_dir::StateDir;
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+pub(crate) use trees::Trees;
+
+/// All that a clone needs.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) id: ContainerId,
+    pub(crate) plan: Plan,
+    pub(crate) state: StateDir,
+    pub(crate) leaf: Leaf,
+    pub(crate) trees: Trees,
+    pub(crate) line: Line,
+    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) keyring: CString,
+}
+
+/// What the start of a process needs, whether its container is new or not.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// Our end of the pair.
+    pub(crate) parent: OwnedFd,
+    /// The child's, until it has a copy of its own.
+    pub(crate) child: Option<OwnedFd>,
+    pub(crate) stdio: Streams,
+    /// Namespaces the child joins.
+    pub(crate) joins: Vec<(Kind, OwnedFd)>,
+    /// The pid namespace its parent must be in when it is cloned, `pid_namespaces(7)`.
+    pub(crate) pid_namespace: Option<OwnedFd>,
+    pub(crate) preserved_fds: u32,
+}
+
+/// Standard streams, those that are not the caller's own held open.
+#[derive(Debug)]
+pub(crate) struct Streams([Option<OwnedFd>; 3]);
+
+impl Streams {
+    pub(crate) fn numbers(&self) -> [Fd; 3] {
+        let [stdin, stdout, stderr] = &self.0;
+        let number =
+            |own: &Option<OwnedFd>, default| Fd(own.as_ref().map_or(default, AsRawFd::as_raw_fd));
+        [number(stdin, 0), number(stdout, 1), number(stderr, 2)]
+    }
+}
+
+/// What is made for whom.
+pub(crate) struct Order<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) root: &'a Arc<OwnedFd>,
+    pub(crate) id: &'a ContainerId,
+    /// The root, where the caller brought one.
+    pub(crate) root_mount: Option<OwnedFd>,
+    pub(crate) stdio: Stdio,
+    pub(crate) preserved_fds: u32,
+    /// Stop before `execve(2)` until started.
+    pub(crate) park: bool,
+}
+
+/// Makes it all.
+pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
+    // First, because it makes the id ours.
+    let state = StateDir::create(order.root, order.id)?;
+    let cgroups = CgroupRoot::find()?;
+    let path = plan.cgroup.as_ref().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidSpec,
+            "create cgroup of",
+            order.id.as_str(),
+        )
+        .because("it has no path")
+    })?;
+    let leaf = Leaf::create(&cgroups, path, &plan.resources)?;
+    let trees = Trees::open(&plan, order.root_mount, &leaf)?;
+    if plan.process.needs_home {
+        plan.process.envp.push(home(&trees, &plan));
+    }
+    let (joins, pid_namespace) = joins(&plan.namespaces)?;
+    let listener = if order.park {
+        Some(state.listen()?)
+    } else {
+        None
+    };
+    let keyring = CString::new(format!("_ses.{}", order.id)).unwrap_or_default();
+    if plan.process.oom_score_adj.is_some() || plan.namespaces.creates(Kind::Time) {
+        order.host.proc()?;
+    }
+    let line = Line::new(order.stdio, order.preserved_fds, joins, pid_namespace)?;
+    Ok(Prepared {
+        id: order.id.clone(),
+        plan,
+        state,
+        leaf,
+        trees,
+        line,
+        listener,
+        keyring,
+    })
+}
+
+impl Line {
+    pub(crate) fn new(
+        stdio: Stdio,
+        preserved_fds: u32,
+        joins: Vec<(Kind, OwnedFd)>,
+        pid_namespace: Option<OwnedFd>,
+    ) -> Result<Line> {
+        let (parent, child) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .at("create", "the pair of sockets to the container")?;
+        Ok(Line {
+            parent,
+            child: Some(child),
+            stdio: streams(stdio)?,
+            joins,
+            pid_namespace,
+            preserved_fds,
+        })
+    }
+}
+
+fn streams(stdio: Stdio) -> Result<Streams> {
+    let open = |stream| match stream {
+        Stream::Inherit => Ok(None),
+        Stream::Fd(fd) => Ok(Some(fd)),
+        Stream::Null => {
+            rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+                .map(Some)
+                .at("open", "/dev/null")
+        }
+    };
+    Ok(Streams([
+        open(stdio.stdin)?,
+        open(stdio.stdout)?,
+        open(stdio.stderr)?,
+    ]))
+}
+
+/// `HOME` from the container's own user database; the root where it has none.
+fn home(trees: &Trees, plan: &Plan) -> CString {
+    let home = crate::users::home_of(trees.root.as_fd(), plan.process.uid);
+    CString::new(format!("HOME={home}")).unwrap_or_else(|_zero| CString::from(c"HOME=/"))
+}
+
+type Joins = (Vec<(Kind, OwnedFd)>, Option<OwnedFd>);
+
+/// Opens the namespaces to join. The pid namespace is entered by the parent, because joining one
+/// only changes where children are born.
+fn joins(namespaces: &Namespaces) -> Result<Joins> {
+    let mut joins = Vec::new();
+    let mut pid = None;
+    for (kind, path) in namespaces.joins() {
+        let fd = open_namespace(path)?;
+        if kind == Kind::Pid {
+            pid = Some(fd);
+        } else {
+            joins.push((kind, fd));
+        }
+    }
+    Ok((joins, pid))
+}
+
+fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    let fd = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at("open namespace", path.display())?;
+    let magic = fstatfs(&fd).at("check namespace", path.display())?.f_type;
+    if u64::try_from(magic).ok() == Some(NSFS_MAGIC) {
+        return Ok(fd);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidSpec,
+        "open namespace",
+        path.display().to_string(),
+    )
+    .because("it is no namespace"))
+}

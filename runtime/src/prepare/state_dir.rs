@@ -1,0 +1,175 @@
+//! The directory of one container below the state root.
+
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// The record of the container, written when it is made.
+pub(crate) const STATE: &str = "state.json";
+/// The config it was made from.
+pub(crate) const CONFIG: &str = "config.json";
+/// Where `start` finds a parked container.
+pub(crate) const START_SOCKET: &str = "start.sock";
+const NEW_STATE: &str = "state.json.new";
+
+/// A container's directory; removed with all in it when dropped before [`StateDir::keep`].
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    root: Arc<OwnedFd>,
+    fd: OwnedFd,
+    id: ContainerId,
+    kept: bool,
+}
+
+impl StateDir {
+    /// Makes it; that it did not exist is what makes the id ours.
+    pub(crate) fn create(root: &Arc<OwnedFd>, id: &ContainerId) -> Result<StateDir> {
+        let made = mkdirat(root, id.as_str(), Mode::RWXU);
+        if made == Err(rustix::io::Errno::EXIST) {
+            return Err(
+                Error::new(ErrorKind::AlreadyExists, "create container", id.as_str())
+                    .because("a container with this id exists")
+                    .with_hint("choose another id, or delete the container first"),
+            );
+        }
+        made.at("create state directory of", id)?;
+        let mut dir = StateDir::open(root, id)?;
+        dir.kept = false;
+        Ok(dir)
+    }
+
+    /// Opens that of a container that exists.
+    pub(crate) fn open(root: &Arc<OwnedFd>, id: &ContainerId) -> Result<StateDir> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(root, id.as_str(), flags, Mode::empty());
+        if fd.as_ref().err() == Some(&rustix::io::Errno::NOENT) {
+            return Err(
+                Error::new(ErrorKind::NotFound, "find container", id.as_str())
+                    .because("container does not exist"),
+            );
+        }
+        let fd = fd.at("open state directory of", id)?;
+        Ok(StateDir {
+            root: Arc::clone(root),
+            fd,
+            id: id.clone(),
+            kept: true,
+        })
+    }
+
+    /// Writes a file that does not exist yet.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+            .at("create", format!("{}/{name}", self.id))?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written =
+                rustix::io::write(&file, rest).at("write", format!("{}/{name}", self.id))?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Writes the record so that a reader finds none or all of it.
+    pub(crate) fn write_state(&self, bytes: &[u8]) -> Result<()> {
+        self.write(NEW_STATE, bytes)?;
+        renameat(&self.fd, NEW_STATE, &self.fd, STATE).at("write state of", &self.id)
+    }
+
+    /// Reads a file whole; `None` where there is none.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            other => other.at("open", format!("{}/{name}", self.id))?,
+        };
+        let mut bytes = Vec::new();
+        let read = std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes);
+        read.map_err(|error| {
+            Error::from_errno(
+                error.raw_os_error().unwrap_or(libc::EIO),
+                "read",
+                format!("{}/{name}", self.id),
+            )
+        })?;
+        Ok(Some(bytes))
+    }
+
+    /// Is there a file of this name?
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rustix::fs::accessat(
+            &self.fd,
+            name,
+            rustix::fs::Access::EXISTS,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .is_ok()
+    }
+
+    /// Removes a file, if there.
+    pub(crate) fn unlink(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            other => other.at("remove", format!("{}/{name}", self.id)),
+        }
+    }
+
+    /// The address of the start socket. A path below our directory may be longer than the 108
+    /// bytes of `unix(7)`; through the descriptor it is short.
+    pub(crate) fn start_address(&self) -> Result<SocketAddrUnix> {
+        let path = format!("/proc/self/fd/{}/{START_SOCKET}", self.fd.as_raw_fd());
+        SocketAddrUnix::new(path).at("name start socket of", &self.id)
+    }
+
+    /// The socket a parked container listens on. The directory lets only its owner in.
+    pub(crate) fn listen(&self) -> Result<OwnedFd> {
+        let socket = socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .at("create start socket of", &self.id)?;
+        bind(&socket, &self.start_address()?).at("create start socket of", &self.id)?;
+        listen(&socket, 8).at("listen on start socket of", &self.id)?;
+        Ok(socket)
+    }
+
+    /// Keeps the directory.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(&mut self) -> Result<()> {
+        self.kept = true;
+        for name in [START_SOCKET, CONFIG, NEW_STATE, STATE] {
+            self.unlink(name)?;
+        }
+        match unlinkat(&*self.root, self.id.as_str(), AtFlags::REMOVEDIR) {
+            Err(rustix::io::Errno::NOENT) => Ok(()),
+            other => other.at("remove state directory of", &self.id),
+        }
+    }
+}
+
+impl AsFd for StateDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Nothing can be done about a failure here; `delete --force` finds the rest.
+            self.remove().unwrap_or_default();
+        }
+    }
+}

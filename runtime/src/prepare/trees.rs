@@ -1,0 +1,130 @@
+//! Detached mounts made by the parent: the root, what is bound from the host, device nodes.
+
+use crate::cgroup::Leaf;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::plan::Plan;
+use crate::plan::devices::DevicePlan;
+use crate::plan::mounts::{MountPlan, SourcePlan};
+use crate::sys;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The trees, in the order of the plan's lists.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    pub(crate) root: OwnedFd,
+    /// For each mount that shows something of the host.
+    pub(crate) mounts: Vec<Option<Tree>>,
+    /// For each device that is bound.
+    pub(crate) devices: Vec<Option<OwnedFd>>,
+}
+
+/// A detached clone of a file or directory of the host.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) fd: OwnedFd,
+    pub(crate) is_directory: bool,
+}
+
+impl Trees {
+    pub(crate) fn open(plan: &Plan, root: Option<OwnedFd>, leaf: &Leaf) -> Result<Trees> {
+        let root = match root {
+            Some(root) => root,
+            None => open_root(&plan.root.path)?,
+        };
+        // A root that is shared asks for volumes that are shared with the host, too.
+        let keep_shared = plan
+            .root
+            .propagation
+            .is_some_and(|flags| flags & libc::MS_SHARED != 0);
+        let mounts = plan
+            .root
+            .mounts
+            .iter()
+            .map(|mount| open_mount(mount, leaf, keep_shared));
+        let devices = plan.devices.iter().map(open_device);
+        Ok(Trees {
+            root,
+            mounts: mounts.collect::<Result<_>>()?,
+            devices: devices.collect::<Result<_>>()?,
+        })
+    }
+}
+
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
+fn open_root(path: &Path) -> Result<OwnedFd> {
+    let tree = open_tree(CWD, path, CLONE | OpenTreeFlags::AT_RECURSIVE)
+        .at("open root", path.display())?;
+    if is_directory(tree.as_fd(), path)? {
+        return Ok(tree);
+    }
+    Err(Error::new(
+        ErrorKind::InvalidSpec,
+        "open root",
+        path.display().to_string(),
+    )
+    .because("it is no directory"))
+}
+
+fn is_directory(fd: BorrowedFd<'_>, path: &Path) -> Result<bool> {
+    let stat = fstat(fd).at("check", path.display())?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+fn open_mount(mount: &MountPlan, leaf: &Leaf, keep_shared: bool) -> Result<Option<Tree>> {
+    let fd = match &mount.source {
+        SourcePlan::New { .. } => return Ok(None),
+        SourcePlan::Bind { path, recursive } => {
+            let flags = if *recursive {
+                CLONE | OpenTreeFlags::AT_RECURSIVE
+            } else {
+                CLONE
+            };
+            open_tree(CWD, path, flags).at("open mount source", path.display())?
+        }
+        SourcePlan::CgroupLeaf => open_tree(leaf, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
+            .at("open mount source", "cgroup")?,
+    };
+    let at = mount.destination.display();
+    if !keep_shared && mount.propagation & libc::MS_SHARED == 0 {
+        // The clone is a peer of its source: mounts made in the container would appear on the
+        // host. As a slave it still receives what the host mounts.
+        sys::set_mount_propagation(&fd, libc::MS_SLAVE).at("set propagation of mount", &at)?;
+    }
+    // The whole tree first: the mount's own attributes may say otherwise for the mount itself.
+    for (attributes, recursive) in [(mount.tree, true), (mount.own, false)] {
+        if !attributes.is_empty() {
+            sys::set_mount_attributes(&fd, attributes.set, attributes.clear, recursive)
+                .at("set attributes of mount", &at)?;
+        }
+    }
+    let is_directory = is_directory(fd.as_fd(), &mount.destination)?;
+    Ok(Some(Tree { fd, is_directory }))
+}
+
+/// A node of the host, proven by what it is: the name alone says nothing (CVE-2025-31133).
+fn open_device(device: &DevicePlan) -> Result<Option<OwnedFd>> {
+    if !device.bind {
+        return Ok(None);
+    }
+    let at = device.path.display();
+    let node = open(
+        &device.path,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at("open device", &at)?;
+    let stat = fstat(&node).at("check device", &at)?;
+    if stat.st_mode & libc::S_IFMT != device.mode & libc::S_IFMT || stat.st_rdev != device.number {
+        return Err(
+            Error::new(ErrorKind::InvalidSpec, "open device", at.to_string())
+                .because("the host has another device of this name"),
+        );
+    }
+    open_tree(&node, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
+        .map(Some)
+        .at("clone device", &at)
+}

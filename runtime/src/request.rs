@@ -1,0 +1,119 @@
+//! What an embedder hands over to have a container made.
+
+use crate::bundle::Bundle;
+use oci_spec::runtime::{Process, Spec};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// One standard stream of a payload.
+#[derive(Debug, Default)]
+pub enum Stream {
+    /// The caller's own.
+    #[default]
+    Inherit,
+    /// `/dev/null` of the host.
+    Null,
+    /// This descriptor; the caller's copy is closed with the request.
+    Fd(OwnedFd),
+}
+
+/// The three standard streams. Ignored where the process has a terminal.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    /// Descriptor 0.
+    pub stdin: Stream,
+    /// Descriptor 1.
+    pub stdout: Stream,
+    /// Descriptor 2.
+    pub stderr: Stream,
+}
+
+/// A container to be made.
+#[derive(Debug)]
+pub struct Request {
+    pub(crate) spec: Spec,
+    pub(crate) bundle: PathBuf,
+    /// The config as it was written, kept for later verbs; made from the spec where there is none.
+    pub(crate) config: Option<Vec<u8>>,
+    pub(crate) root: Option<OwnedFd>,
+    pub(crate) stdio: Stdio,
+    pub(crate) preserved_fds: u32,
+}
+
+impl Request {
+    /// From a bundle on disk.
+    pub fn from_bundle(bundle: Bundle) -> Request {
+        let (dir, spec, bytes) = bundle.into_parts();
+        Request {
+            config: Some(bytes),
+            ..Request::new(spec, &dir)
+        }
+    }
+
+    /// From a spec in memory. Relative paths of the spec are relative to `bundle`, an absolute
+    /// directory.
+    pub fn new(spec: Spec, bundle: &Path) -> Request {
+        Request {
+            spec,
+            bundle: bundle.to_owned(),
+            config: None,
+            root: None,
+            stdio: Stdio::default(),
+            preserved_fds: 0,
+        }
+    }
+
+    /// Uses this detached mount (`fsmount(2)`, `open_tree(2)`) as the root instead of `root.path`.
+    #[must_use]
+    pub fn with_root_mount(mut self, root: OwnedFd) -> Request {
+        self.root = Some(root);
+        self
+    }
+
+    /// Standard streams other than the caller's own.
+    #[must_use]
+    pub fn with_stdio(mut self, stdio: Stdio) -> Request {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Descriptors 3 to 2 + `count` of the caller stay open in the payload.
+    #[must_use]
+    pub fn with_preserved_fds(mut self, count: u32) -> Request {
+        self.preserved_fds = count;
+        self
+    }
+}
+
+/// A process to be started in a running container.
+#[derive(Debug)]
+pub struct ExecRequest {
+    pub(crate) process: Process,
+    pub(crate) stdio: Stdio,
+    pub(crate) preserved_fds: u32,
+}
+
+impl ExecRequest {
+    /// A process as the spec describes one.
+    pub fn new(process: Process) -> ExecRequest {
+        ExecRequest {
+            process,
+            stdio: Stdio::default(),
+            preserved_fds: 0,
+        }
+    }
+
+    /// Standard streams other than the caller's own.
+    #[must_use]
+    pub fn with_stdio(mut self, stdio: Stdio) -> ExecRequest {
+        self.stdio = stdio;
+        self
+    }
+
+    /// Descriptors 3 to 2 + `count` of the caller stay open in the process.
+    #[must_use]
+    pub fn with_preserved_fds(mut self, count: u32) -> ExecRequest {
+        self.preserved_fds = count;
+        self
+    }
+}

@@ -1,0 +1,153 @@
+//! Handles on processes: dropping one closes descriptors and nothing else.
+
+use crate::attend::Ready;
+use crate::container::Container;
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::signal::Signal;
+use crate::timings::Timings;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A container whose program waits to be started.
+#[derive(Debug)]
+pub struct Created {
+    container: Container,
+    running: Running,
+}
+
+/// A program that runs, as a child of this process.
+#[derive(Debug)]
+pub struct Running {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+    timings: Timings,
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(u8),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The code, or 128 plus the signal, as shells count.
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => u8::try_from(signal.saturating_add(128)).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+impl Created {
+    pub(crate) fn new(container: Container, running: Running) -> Created {
+        Created { container, running }
+    }
+
+    /// Pid in the caller's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.running.pid
+    }
+
+    /// The terminal's master, once, where the process has a terminal.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.running.take_console()
+    }
+
+    /// Where the time went.
+    pub fn timings(&self) -> &Timings {
+        &self.running.timings
+    }
+
+    /// The container it is.
+    pub fn container(&self) -> &Container {
+        &self.container
+    }
+
+    /// Lets the program run.
+    ///
+    /// # Errors
+    /// `ExecNotFound` or `ExecDenied` where the program does not run.
+    pub fn start(self) -> Result<Running> {
+        self.container.start()?;
+        Ok(self.running)
+    }
+}
+
+impl Running {
+    pub(crate) fn new(ready: Ready, timings: Timings) -> Running {
+        let pid = ready.child.pid;
+        Running {
+            pid,
+            pidfd: ready.child.release(),
+            console: ready.console,
+            timings,
+        }
+    }
+
+    fn handle(&self) -> Result<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd).ok_or_else(|| {
+            Error::new(ErrorKind::WrongState, "reach process", self.pid.to_string())
+                .because("it was reaped already")
+        })
+    }
+
+    /// Pid in the caller's pid namespace.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// A pidfd, readable when the process has ended; `None` where it had ended before this handle was made.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The terminal's master, once, where the process has a terminal.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Where the time went.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Waits for the end and reaps the process. What is left of its container is the caller's to
+    /// delete.
+    ///
+    /// # Errors
+    /// `System` where somebody else reaped it.
+    pub fn wait(&self) -> Result<Exit> {
+        let handle = self.handle()?;
+        loop {
+            let status = match waitid(WaitId::PidFd(handle), WaitIdOptions::EXITED) {
+                Err(rustix::io::Errno::INTR) => continue,
+                other => other.at("wait for process", self.pid)?,
+            };
+            let Some(status) = status else { continue };
+            if let Some(code) = status.exit_status() {
+                return Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
+            }
+            if let Some(signal) = status.terminating_signal() {
+                return Ok(Exit::Signal(signal));
+            }
+        }
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// `NotFound` where the process has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        send(self.handle()?, signal).at("signal process", self.pid)
+    }
+}
+
+/// `pidfd_send_signal(2)` of any signal, real-time ones included.
+pub(crate) fn send(pidfd: BorrowedFd<'_>, signal: Signal) -> rustix::io::Result<()> {
+    crate::sys::pidfd_send_signal(pidfd, signal.number())
+}

@@ -1,0 +1,93 @@
+//! The runtime of one state root.
+
+use crate::bundle::open_dir;
+use crate::container::Container;
+use crate::error::{At, Result};
+use crate::host::Host;
+use crate::id::ContainerId;
+use rustix::fs::{Dir, Mode, OFlags, mkdir, openat};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Makes and finds containers below one directory of state. Cheap to open; safe to share between
+/// threads; changes nothing of the process it lives in.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    pub(crate) root: Arc<OwnedFd>,
+    pub(crate) host: Arc<Host>,
+}
+
+impl Runtime {
+    /// Where state is kept when nobody says otherwise.
+    pub const DEFAULT_ROOT: &'static str = "/run/hostrun";
+
+    /// Opens the directory, making it (mode 0700: nobody else may look in) where it is missing.
+    ///
+    /// # Errors
+    /// `Denied` or what else the file system answers.
+    pub fn open(root: &Path) -> Result<Runtime> {
+        if let Ok(dir) = open_dir(root) {
+            return Ok(Runtime {
+                root: Arc::new(dir),
+                host: Arc::default(),
+            });
+        }
+        let mut parents: Vec<&Path> = root
+            .ancestors()
+            .skip(1)
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .collect();
+        parents.reverse();
+        for parent in parents {
+            make(parent, Mode::from_raw_mode(0o755))?;
+        }
+        make(root, Mode::RWXU)?;
+        Ok(Runtime {
+            root: Arc::new(open_dir(root)?),
+            host: Arc::default(),
+        })
+    }
+
+    /// A container that exists.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn container(&self, id: &ContainerId) -> Result<Container> {
+        Container::open(self, id)
+    }
+
+    /// All containers, in order of their ids.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(&*self.root, ".", flags, Mode::empty()).at("open", "the state root")?;
+        let mut ids = Vec::new();
+        for entry in Dir::new(dir).at("read", "the state root")? {
+            let entry = entry.at("read", "the state root")?;
+            if let Some(id) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(|name| ContainerId::new(name).ok())
+            {
+                ids.push(id);
+            }
+        }
+        ids.sort();
+        // One that is deleted meanwhile is not there.
+        Ok(ids
+            .iter()
+            .filter_map(|id| self.container(id).ok())
+            .collect())
+    }
+}
+
+fn make(dir: &Path, mode: Mode) -> Result<()> {
+    match mkdir(dir, mode) {
+        Err(rustix::io::Errno::EXIST) => Ok(()),
+        other => other.at("create", dir.display()),
+    }
+}

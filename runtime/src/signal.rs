@@ -1,0 +1,84 @@
+//! Signals by name or number.
+
+use crate::error::{Error, ErrorKind, Result};
+use nix::sys::signal::Signal as Named;
+use std::str::FromStr;
+
+/// A signal number, 1 to 64, as in `signal(7)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signal(i32);
+
+impl Signal {
+    /// `SIGKILL`.
+    pub const KILL: Signal = Signal(9);
+    /// `SIGTERM`.
+    pub const TERM: Signal = Signal(15);
+
+    /// `TERM`, `SIGTERM`, `sigterm`, `15` or `RTMIN+3`.
+    ///
+    /// # Errors
+    /// `InvalidSpec` for anything else.
+    pub fn parse(text: &str) -> Result<Signal> {
+        let unknown = || {
+            Error::new(ErrorKind::InvalidSpec, "use signal", format!("{text:?}"))
+                .because("unknown signal")
+        };
+        if let Ok(number) = text.parse::<i32>() {
+            return if (1..=64).contains(&number) {
+                Ok(Signal(number))
+            } else {
+                Err(unknown())
+            };
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        if let Some(offset) = name.strip_prefix("RTMIN") {
+            return real_time(34, offset).ok_or_else(unknown);
+        }
+        if let Some(offset) = name.strip_prefix("RTMAX") {
+            return real_time(64, offset).ok_or_else(unknown);
+        }
+        match Named::from_str(&format!("SIG{name}")) {
+            Ok(signal) => Ok(Signal(signal as i32)),
+            Err(_unknown) => Err(unknown()),
+        }
+    }
+
+    /// The number.
+    pub fn number(self) -> i32 {
+        self.0
+    }
+}
+
+/// Offsets from the first and last real-time signal a C library leaves free.
+fn real_time(base: i32, offset: &str) -> Option<Signal> {
+    let offset = if offset.is_empty() {
+        0
+    } else {
+        offset.parse::<i32>().ok()?
+    };
+    let number = base.checked_add(offset)?;
+    (34..=64).contains(&number).then_some(Signal(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_mean_the_same() {
+        for (text, number) in [
+            ("TERM", 15),
+            ("SIGKILL", 9),
+            ("sigint", 2),
+            ("1", 1),
+            ("RTMIN+3", 37),
+            ("RTMAX-1", 63),
+        ] {
+            assert_eq!(Signal::parse(text).unwrap().number(), number, "{text}");
+        }
+        for text in ["", "0", "65", "-9", "SIGFOO", "RTMIN+99", "RTMAX+1"] {
+            assert!(Signal::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The straight line of a start. `create` parks the payload before `execve(2)`, `run` does not;
+//! nothing else tells them apart.
+
+use crate::attend::{Ready, attend, grant};
+use crate::clone::{Child, clone};
+use crate::error::Result;
+use crate::failure::{Names, explain};
+use crate::id::ContainerId;
+use crate::plan::Plan;
+use crate::prepare::{Order, Prepared, prepare, state_dir};
+use crate::request::Request;
+use crate::running::{Created, Running};
+use crate::runtime::Runtime;
+use crate::state::{self, Record};
+use crate::timings::Timings;
+use oci_spec::runtime::Spec;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+impl Runtime {
+    /// Makes a container whose program waits to be started.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `InvalidSpec`, `Unsupported` or whatever the kernel answered. Nothing is
+    /// left behind.
+    pub fn create(&self, id: &ContainerId, request: Request) -> Result<Created> {
+        let (ready, timings) = self.line(id, request, true)?;
+        Ok(Created::new(
+            self.container(id)?,
+            Running::new(ready, timings),
+        ))
+    }
+
+    /// Makes a container and runs its program at once.
+    ///
+    /// # Errors
+    /// As [`Runtime::create`], and `ExecNotFound` or `ExecDenied` where the program does not run.
+    pub fn run(&self, id: &ContainerId, request: Request) -> Result<Running> {
+        let (ready, timings) = self.line(id, request, false)?;
+        Ok(Running::new(ready, timings))
+    }
+
+    /// What was asked > what is meant > what is needed > the clone > its report > a record.
+    fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
+        let mut timings = Timings::start();
+        let plan = Plan::from_spec(id, &request.spec, &request.bundle, self.host.facts()?)?;
+        timings.mark("plan");
+        let order = Order {
+            host: &self.host,
+            root: &self.root,
+            id,
+            root_mount: request.root,
+            stdio: request.stdio,
+            preserved_fds: request.preserved_fds,
+            park,
+        };
+        let mut prepared = prepare(order, plan)?;
+        timings.mark("prepare");
+        let child = clone(&prepared, &self.host)?;
+        // Our copy would keep the child's end open when the child is gone.
+        prepared.line.child = None;
+        timings.mark("clone");
+        if let Some(maps) = &prepared.plan.namespaces.maps {
+            grant(
+                &child,
+                &prepared.line.parent,
+                maps,
+                &prepared.plan.process,
+                &self.host,
+            )?;
+        }
+        // While the child builds, on the other processor.
+        self.record(
+            &prepared,
+            &child,
+            &request.bundle,
+            &request.spec,
+            request.config,
+        )?;
+        timings.mark("record");
+        let names = names(&prepared);
+        let ready = attend(child, &prepared.line.parent, park, |failure| {
+            explain(failure, &names)
+        })?;
+        timings.mark("build and exec");
+        drop(names);
+        prepared.commit();
+        Ok((ready, timings))
+    }
+
+    fn record(
+        &self,
+        prepared: &Prepared,
+        child: &Child,
+        bundle: &std::path::Path,
+        spec: &Spec,
+        config: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let config = match config {
+            Some(bytes) => bytes,
+            None => crate::bundle::to_bytes(spec)?,
+        };
+        prepared.state.write(state_dir::CONFIG, &config)?;
+        let record = Record {
+            version: Record::VERSION,
+            id: prepared.id.to_string(),
+            pid: child.pid,
+            start_time: self.host.start_time(child.pid).unwrap_or(0),
+            bundle: bundle.to_owned(),
+            rootfs: prepared.plan.root.path.clone(),
+            created: state::now(),
+            cgroup: prepared.leaf.cgroup().path().as_str().to_owned(),
+            annotations: spec.annotations().clone().unwrap_or_default(),
+        };
+        prepared.state.write_state(&record.to_bytes()?)
+    }
+}
+
+impl Prepared {
+    /// From here on only `delete` undoes what was made.
+    fn commit(mut self) {
+        self.state.keep();
+        self.leaf.commit();
+    }
+}
+
+/// Names for the child's failures.
+fn names(prepared: &Prepared) -> Names<'_> {
+    let process = &prepared.plan.process;
+    let path = |text: &std::ffi::CString| PathBuf::from(OsStr::from_bytes(text.to_bytes()));
+    Names {
+        plan: Some(&prepared.plan),
+        root: Some(prepared.trees.root.as_fd()),
+        program: process.argv.first().map_or_else(String::new, |program| {
+            program.to_string_lossy().into_owned()
+        }),
+        candidates: process.candidates.iter().map(path).collect(),
+        cwd: format!("/{}", process.cwd.to_string_lossy()),
+    }
+}

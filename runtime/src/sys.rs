@@ -1,0 +1,155 @@
+//! System calls of the parent's side that no crate offers with a safe signature. The only unsafe
+//! code of this package is here and below.
+#![allow(
+    unsafe_code,
+    reason = "clone3 and mount_setattr; one operation a block, each with its reason"
+)]
+
+pub(crate) mod bpf;
+
+use hostrun_inside::Orders;
+use rustix::io::Errno;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+fn check(result: libc::c_long) -> rustix::io::Result<libc::c_long> {
+    if result >= 0 {
+        return Ok(result);
+    }
+    let errno = std::io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO);
+    Err(Errno::from_raw_os_error(errno))
+}
+
+/// The one `clone3(2)`: every new namespace, straight into the cgroup, with a pidfd. The child
+/// never returns from here: it follows the orders.
+///
+/// Returns pid and pidfd.
+pub(crate) fn clone_room(
+    namespaces: i32,
+    cgroup: BorrowedFd<'_>,
+    orders: &Orders<'_>,
+) -> rustix::io::Result<(i32, OwnedFd)> {
+    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let mut pidfd: i32 = -1;
+    // SAFETY: all zeroes is a valid clone_args, clone(2).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    // No handler of the embedder may run in the child: it could allocate.
+    args.flags = u64::from(namespaces.cast_unsigned())
+        | u64::from(libc::CLONE_PIDFD.cast_unsigned())
+        | CLONE_CLEAR_SIGHAND
+        | CLONE_INTO_CGROUP;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX);
+    // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
+    // fork(2). It runs only `follow`, which neither allocates nor locks and never returns, so no
+    // state another thread left half-done in that copy is ever touched.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if result == 0 {
+        hostrun_inside::follow(orders);
+    }
+    let pid = check(result)?;
+    // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((i32::try_from(pid).unwrap_or(i32::MAX), pidfd))
+}
+
+/// `mount_setattr(2)` on the mount behind a descriptor.
+pub(crate) fn set_mount_attributes(
+    mount: impl AsFd,
+    set: u64,
+    clear: u64,
+    recursive: bool,
+) -> rustix::io::Result<()> {
+    mount_setattr(mount.as_fd(), [set, clear, 0, 0], recursive)
+}
+
+/// `mount_setattr(2)`: propagation of a whole tree.
+pub(crate) fn set_mount_propagation(mount: impl AsFd, propagation: u64) -> rustix::io::Result<()> {
+    mount_setattr(mount.as_fd(), [0, 0, propagation, 0], true)
+}
+
+fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    attributes: [u64; 4],
+    recursive: bool,
+) -> rustix::io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { 0x8000 } else { 0 };
+    // SAFETY: the pointers are to a C string and to as many bytes as the last argument says; the
+    // kernel only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<[u64; 4]>(),
+        )
+    };
+    check(result).map(drop)
+}
+
+/// `setns(2)` of the calling thread into a pid namespace: its next children are born there.
+pub(crate) fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    // SAFETY: changes only where later children of this thread are born.
+    let result =
+        unsafe { libc::syscall(libc::SYS_setns, namespace.as_raw_fd(), libc::CLONE_NEWPID) };
+    check(result).map(drop)
+}
+
+/// `execveat(2)` of a descriptor with our own arguments and environment. Returns only on failure.
+pub(crate) fn exec_descriptor(
+    program: BorrowedFd<'_>,
+    argv: &[std::ffi::CString],
+    envp: &[std::ffi::CString],
+) -> Errno {
+    let pointers = |list: &[std::ffi::CString]| -> Vec<*const libc::c_char> {
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    // SAFETY: both arrays end with a null pointer and hold pointers to C strings that outlive the
+    // call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    match check(result) {
+        Ok(_) => Errno::INVAL,
+        Err(errno) => errno,
+    }
+}
+
+/// `pidfd_send_signal(2)` of any signal, real-time ones included.
+pub(crate) fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> rustix::io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo asks for what kill(2) would send; nothing is read or written.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            no_info,
+            0,
+        )
+    };
+    check(result).map(drop)
+}
