@@ -35,6 +35,7 @@ demo: ## build an image, load it, run it, look around inside
 check: ## format, lints, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	cargo clippy --locked -p hostrun-integration --test limits --target $(TARGET) -- -D warnings
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 /// A bundle; written to disk by [`Bundle::write`], which every way to run it calls.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Bundle {
     dir: PathBuf,
     config: Value,
@@ -64,14 +65,10 @@ impl Bundle {
 
     /// Takes a key out of the object at a JSON pointer.
     pub fn unset(mut self, pointer: &str) -> Self {
-        if let Some((parent, key)) = pointer.rsplit_once('/') {
-            if let Some(object) = self
-                .config
-                .pointer_mut(parent)
-                .and_then(Value::as_object_mut)
-            {
-                object.remove(key);
-            }
+        if let Some((parent, key)) = pointer.rsplit_once('/')
+            && let Some(Value::Object(object)) = self.config.pointer_mut(parent)
+        {
+            object.remove(key);
         }
         self
     }
@@ -103,10 +100,10 @@ impl Bundle {
     /// Creates or joins a namespace: `kind` as in the runtime-spec, `path` to join.
     pub fn namespace(mut self, kind: &str, path: Option<&Path>) -> Self {
         self = self.without_namespace(kind);
-        let mut namespace = json!({"type": kind});
-        if let Some(path) = path {
-            namespace["path"] = json!(path);
-        }
+        let namespace = path.map_or_else(
+            || json!({"type": kind}),
+            |path| json!({"type": kind, "path": path}),
+        );
         self.set("/linux/namespaces/-", namespace)
     }
 

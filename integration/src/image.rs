@@ -1,9 +1,11 @@
 //! Real images, made on the spot by other people's tools: umoci writes them, skopeo converts them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::bundle::fill_root;
 use crate::runtime::Call;
@@ -19,17 +21,41 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of three layers: busybox; a file more; a file of the second layer taken away again.
+    /// A copy in `dir` of an image of three layers: busybox; a file more; one of them taken away
+    /// again. It is built once and kept in the target folder.
     ///
     /// # Errors
     /// When umoci is missing or fails.
-    pub fn build(dir: &Path) -> Result<Self> {
+    pub fn new(dir: &Path) -> Result<Self> {
+        static BUILT: Mutex<()> = Mutex::new(());
+        let guard = BUILT.lock();
+        let test = std::env::current_exe()?;
+        let kept = test
+            .ancestors()
+            .nth(3)
+            .context("no target folder")?
+            .join("hostrun-test-image");
+        if !kept.exists() {
+            let work = tempfile::tempdir()?;
+            Self::build(work.path())?;
+            copy(&work.path().join("layout"), &kept)?;
+        }
+        drop(guard);
         let image = Self {
             layout: dir.join("layout"),
             scratch: dir.join("layers"),
         };
-        image.tool(&["init", "--layout", &image.layout()])?;
-        image.tool(&["new", "--image", &image.name()])?;
+        copy(&kept, &image.layout)?;
+        Ok(image)
+    }
+
+    fn build(dir: &Path) -> Result<Self> {
+        let image = Self {
+            layout: dir.join("layout"),
+            scratch: dir.join("layers"),
+        };
+        Self::umoci(&["init", "--layout", &image.layout()])?;
+        Self::umoci(&["new", "--image", &image.name()])?;
         let root = image.scratch.join("root");
         fs::create_dir_all(&root)?;
         fill_root(&root)?;
@@ -39,7 +65,7 @@ impl Image {
         fs::write(more.join("kept"), "from the second layer\n")?;
         fs::write(more.join("removed"), "never seen\n")?;
         image.insert(&more, "/opt")?;
-        image.tool(&[
+        Self::umoci(&[
             "insert",
             "--image",
             &image.name(),
@@ -47,6 +73,18 @@ impl Image {
             "/opt/removed",
         ])?;
         Ok(image)
+    }
+
+    /// Adds a layer with one file.
+    ///
+    /// # Errors
+    /// When umoci fails.
+    pub fn file(&self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+        fs::create_dir_all(&self.scratch)?;
+        let file = self.scratch.join("file");
+        fs::write(&file, content)?;
+        fs::set_permissions(&file, PermissionsExt::from_mode(mode))?;
+        self.insert(&file, path)
     }
 
     /// Changes the image's configuration: options of `umoci config`.
@@ -57,7 +95,7 @@ impl Image {
         let name = self.name();
         let mut words = vec!["config", "--image", &name];
         words.extend(options);
-        self.tool(&words)
+        Self::umoci(&words)
     }
 
     /// Adds a layer with a folder or file of the machine at `target`.
@@ -65,7 +103,7 @@ impl Image {
     /// # Errors
     /// When umoci fails.
     pub fn insert(&self, source: &Path, target: &str) -> Result<()> {
-        self.tool(&[
+        Self::umoci(&[
             "insert",
             "--image",
             &self.name(),
@@ -98,7 +136,14 @@ impl Image {
         format!("{}:{TAG}", self.layout())
     }
 
-    fn tool(&self, words: &[&str]) -> Result<()> {
+    fn umoci(words: &[&str]) -> Result<()> {
         Call::new(Path::new("umoci"), words).run()?.ok().map(drop)
     }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    Call::new(Path::new("cp"), [Path::new("-a"), from, to])
+        .run()?
+        .ok()
+        .map(drop)
 }

@@ -10,9 +10,11 @@ pub mod cgroup;
 pub mod elf;
 pub mod host;
 pub mod image;
+pub mod leaks;
 pub mod namespace;
 pub mod oracle;
 pub mod pty;
+pub mod refusal;
 pub mod runtime;
 pub mod stage;
 

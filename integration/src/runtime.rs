@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// How long a call may take before it counts as hung. A busy two-core machine needs a second.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A container runtime: hostrun or runc.
 #[derive(Clone, Debug)]
@@ -90,6 +90,7 @@ impl Runtime {
 
 /// One command that is about to run.
 #[derive(Debug)]
+#[must_use]
 pub struct Call {
     words: Vec<OsString>,
     stdin: Option<Stdio>,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::bundle::Bundle;
 use crate::runtime::{Call, Outcome, Runtime};
-use crate::{cgroup, host};
+use crate::{cgroup, host, leaks};
 
 /// Runs a test on the runtime under test, cleans up after it and fails if anything was left behind.
 ///
@@ -172,6 +172,25 @@ impl Stage {
         self.run_call(bundle)?.run()
     }
 
+    /// `run --cidfile FILE FLAGS... IMAGE COMMAND...` of hostrun; what is left of the container at
+    /// the end of the test is found by the id in the file.
+    pub fn image_call<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Call {
+        self.count.set(self.count.get() + 1);
+        let file = self.dir().join(format!("cid-{}", self.count.get()));
+        let mut all = vec!["run".into(), "--cidfile".into(), file.into_os_string()];
+        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self.call(all)
+    }
+
+    /// The ids of the containers made by [`Stage::image_call`], oldest first.
+    pub fn image_containers(&self) -> Vec<String> {
+        let files = (0..=self.count.get()).map(|number| self.dir().join(format!("cid-{number}")));
+        let ids = files.filter_map(|file| fs::read_to_string(file).ok());
+        ids.map(|id| id.trim().to_owned())
+            .filter(|id| !id.is_empty())
+            .collect()
+    }
+
     /// Creates a container, which waits for its start.
     ///
     /// # Errors
@@ -221,32 +240,9 @@ impl Stage {
     }
 
     fn left_behind(&self) -> Result<Vec<String>> {
-        let mut left = Vec::new();
-        left.extend(
-            host::mounts()?
-                .into_iter()
-                .filter(|line| line.contains(&self.token)),
-        );
-        for (pid, what) in host::processes_with(&self.token)? {
-            left.push(format!("process {pid}: {what}"));
-        }
-        let groups = cgroup::below(&self.cgroup());
-        let leaves = groups
-            .iter()
-            .filter(|path| **path != cgroup::dir(&self.cgroup()));
-        left.extend(leaves.map(|path| format!("cgroup {}", path.display())));
-        let mut open = vec![self.root()];
-        while let Some(dir) = open.pop() {
-            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if self.containers.borrow().contains(&name) {
-                    left.push(format!("state {}", entry.path().display()));
-                } else if entry.path().is_dir() {
-                    open.push(entry.path());
-                }
-            }
-        }
-        Ok(left)
+        let mut ids = self.containers.borrow().clone();
+        ids.extend(self.image_containers());
+        leaks::of(&self.token, &ids, &[self.root(), self.store()])
     }
 }
 
@@ -258,6 +254,9 @@ impl Drop for Stage {
             if known {
                 drop(self.call(["delete", "--force", id]).run());
             }
+        }
+        for id in self.image_containers() {
+            drop(self.call(["rm", "--force", &id]).run());
         }
         drop(cgroup::remove(&self.cgroup()));
     }
@@ -304,7 +303,10 @@ impl Container<'_> {
     /// When it has none.
     pub fn pid(&self) -> Result<i32> {
         let state = self.state()?;
-        let pid = state["pid"].as_i64().filter(|pid| *pid > 0);
+        let pid = state
+            .get("pid")
+            .and_then(Value::as_i64)
+            .filter(|pid| *pid > 0);
         Ok(i32::try_from(
             pid.with_context(|| format!("no pid in {state}"))?,
         )?)
@@ -318,7 +320,7 @@ impl Container<'_> {
         let end = Instant::now() + Duration::from_secs(10);
         loop {
             let state = self.state()?;
-            if state["status"] == status {
+            if state.get("status").is_some_and(|now| now == status) {
                 return Ok(());
             }
             ensure!(

@@ -52,12 +52,11 @@ fn the_default_mounts_are_there_with_their_options() -> Result<()> {
             ("/sys", "sysfs", "ro,nosuid,nodev,noexec"),
             ("/sys/fs/cgroup", "cgroup2", "ro,nosuid,nodev,noexec"),
         ] {
-            let found = table
+            let mut found = table
                 .lines()
                 .map(|line| line.split(' ').collect::<Vec<_>>());
             let line = found
-                .filter(|line| line.get(1) == Some(&target))
-                .last()
+                .rfind(|line| line.get(1) == Some(&target))
                 .unwrap_or_default();
             assert_eq!(line.get(2), Some(&kind), "{target}: {table}");
             let has: Vec<&str> = line.get(3).unwrap_or(&"").split(',').collect();
@@ -97,16 +96,15 @@ fn the_default_devices_are_there_and_work() -> Result<()> {
              head -c4 /dev/zero | wc -c; echo gone >/dev/null; head -c3 /dev/urandom | wc -c
              for l in fd stdin stdout stderr ptmx; do readlink /dev/$l; done",
         )?;
-        let mut expected = String::new();
-        for (name, minor) in [
+        let all = [
             ("null", 3),
             ("zero", 5),
             ("full", 7),
             ("random", 8),
             ("urandom", 9),
-        ] {
-            expected += &format!("/dev/{name} character special file 666 1,{minor}\n");
-        }
+        ];
+        let line = |(name, minor)| format!("/dev/{name} character special file 666 1,{minor}\n");
+        let mut expected: String = all.into_iter().map(line).collect();
         expected += "/dev/tty character special file 666 5,0\n4\n3\n";
         expected += "/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\npts/ptmx\n";
         assert_eq!(list, expected);

@@ -7,7 +7,7 @@ use hostrun_integration::{Outcome, Stage, elf, on_stage, on_stage_of_hostrun};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// A line such as `CapEff:	0000` of /proc/PID/status.
+/// The value behind `key:` in /proc/PID/status.
 fn status(text: &str, key: &str) -> String {
     let line = text
         .lines()
