@@ -25,10 +25,17 @@ pub(crate) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
         io_weight(cgroup, weight)?;
     }
     for write in &resources.writes {
-        dir::write(cgroup.as_fd(), &write.file, &write.value)
-            .map_err(|errno| not_set(cgroup, write, errno))?;
+        match dir::write(cgroup.as_fd(), &write.file, &write.value) {
+            Err(Errno::NOENT) if is_no_swap(write) => {}
+            answer => answer.map_err(|errno| not_set(cgroup, write, errno))?,
+        }
     }
     Ok(())
+}
+
+/// A kernel without swap has no such file, and no swap is what was asked for.
+fn is_no_swap(write: &Written) -> bool {
+    write.file == "memory.swap.max" && write.value == "0"
 }
 
 /// libcgroups takes paths. `/proc/thread-self/fd/N` is the one that names the directory we hold.
