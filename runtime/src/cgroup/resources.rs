@@ -27,7 +27,7 @@
 //! | `hugepageLimits` | libcgroups | with the reservation limit where the kernel has it; 0 is a limit |
 //! | `network.classID`, `network.priorities` | refused | unless 0 or empty; v1 only |
 //! | `rdma` | refused | unless empty; not written yet |
-//! | `unified` | us | see [`other`](self::other), applied last, so it wins |
+//! | `unified` | us | see [`other`], applied last, so it wins |
 
 mod cpu;
 mod io;
