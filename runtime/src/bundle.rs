@@ -30,7 +30,12 @@ impl Bundle {
         let path = dir.join("config.json");
         let mut bytes = Vec::new();
         File::open(&path)
-            .and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes))
+            .and_then(|file| {
+                let length = file.metadata()?.len().min(MAX_CONFIG_BYTES);
+                // With room to spare, so that the second read already finds the end.
+                bytes.reserve_exact(usize::try_from(length).unwrap_or(0) + 64);
+                file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)
+            })
             .map_err(|error| io_error(&error, "read", &path))?;
         if bytes.len() as u64 > MAX_CONFIG_BYTES {
             return Err(

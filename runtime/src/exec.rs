@@ -1,22 +1,23 @@
 //! A further process in a running container: the same line with everything joined.
 
 use crate::attend::attend;
-use crate::clone::{Tables, clone_in};
+use crate::cgroup::Cgroup;
+use crate::clone::{Child, clone_in};
 use crate::container::Container;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::failure::{Names, explain};
+use crate::orders::{Tables, seccomp};
 use crate::plan::namespaces::Kind;
 use crate::plan::{ExecPlan, Plan};
 use crate::prepare::Line;
 use crate::request::ExecRequest;
 use crate::running::Running;
+use crate::state::Record;
 use crate::timings::Timings;
 use hostrun_inside::Fd;
-use hostrun_inside::orders::{Join, Orders, Seccomp};
-use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use hostrun_inside::orders::{Join, Orders};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 impl Container {
     /// Runs a process in the container, with the container's seccomp filter.
@@ -33,12 +34,7 @@ impl Container {
         let host = &self.runtime.host;
         let mut plan = Plan::for_exec(&self.spec()?, &request.process, host.facts()?)?;
         timings.mark("plan");
-        let Some(cgroup) = self.cgroup(Some(&record))? else {
-            return Err(self.wrong_state("exec in container", "its cgroup is gone"));
-        };
-        if cgroup.is_frozen()? {
-            return Err(self.wrong_state("exec in container", "cannot exec in a paused container"));
-        }
+        let cgroup = self.joinable_cgroup(&record)?;
         let root = self.root()?;
         if plan.process.needs_home {
             let home = crate::users::home_of(root.as_fd(), plan.process.uid);
@@ -46,75 +42,61 @@ impl Container {
                 .envp
                 .push(CString::new(format!("HOME={home}")).unwrap_or_default());
         }
-        let pid_namespace = plan
-            .owns(Kind::Pid)
-            .then(|| pidfd.try_clone())
-            .transpose()
-            .map_err(|error| {
-                Error::new(ErrorKind::System, "exec in container", self.id().as_str())
-                    .caused_by(error)
-            })?;
-        let mut line = Line::new(
-            request.stdio,
-            request.preserved_fds,
-            Vec::new(),
-            pid_namespace,
-        )?;
+        let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new(), None)?;
+        if plan.owns(Kind::Pid) {
+            let copy = pidfd.try_clone();
+            line.pid_namespace = Some(
+                copy.map_err(|error| self.wrong_state("exec in container", &error.to_string()))?,
+            );
+        }
         timings.mark("prepare");
-        let child = {
-            let tables = Tables::new(&plan.process, &line);
-            let joins = [Join {
-                fd: Fd(pidfd.as_raw_fd()),
-                flags: plan.join_flags(),
-            }];
-            let keyring = CString::new(format!("_ses.{}", self.id())).unwrap_or_default();
-            let orders = orders(&tables, &plan, &line, &joins, &keyring);
-            clone_in(
-                line.pid_namespace.as_ref(),
-                host,
-                0,
-                cgroup.as_fd(),
-                &orders,
-            )?
-        };
+        let child = self.clone_into(&plan, &line, pidfd.as_fd(), cgroup.as_fd())?;
         line.child = None;
         timings.mark("clone");
-        let path = |text: &CString| PathBuf::from(OsStr::from_bytes(text.to_bytes()));
-        let names = Names {
-            plan: None,
-            root: Some(root.as_fd()),
-            program: plan
-                .process
-                .argv
-                .first()
-                .map_or_else(String::new, |program| {
-                    program.to_string_lossy().into_owned()
-                }),
-            candidates: plan.process.candidates.iter().map(path).collect(),
-            cwd: format!("/{}", plan.process.cwd.to_string_lossy()),
-        };
+        let names = Names::new(&plan.process, None, root.as_fd());
         let ready = attend(child, &line.parent, false, |failure| {
             explain(failure, &names)
         })?;
         timings.mark("join and exec");
         Ok(Running::new(ready, timings))
     }
-}
 
-fn orders<'a>(
-    tables: &'a Tables<'a>,
-    plan: &'a ExecPlan,
-    line: &Line,
-    joins: &'a [Join],
-    keyring: &'a CString,
-) -> Orders<'a> {
-    Orders {
-        joins,
-        keyring: Some(keyring),
-        seccomp: plan.seccomp.as_ref().map(|filter| Seccomp {
-            program: filter.program(),
-            flags: filter.flags(),
-        }),
-        ..tables.orders(&plan.process, line, false)
+    fn joinable_cgroup(&self, record: &Record) -> Result<Cgroup> {
+        let Some(cgroup) = self.cgroup(Some(record))? else {
+            return Err(self.wrong_state("exec in container", "its cgroup is gone"));
+        };
+        // A process cloned into a frozen cgroup would stop before its first instruction.
+        if cgroup.is_frozen()? {
+            return Err(self.wrong_state("exec in container", "cannot exec in a paused container"));
+        }
+        Ok(cgroup)
+    }
+
+    fn clone_into(
+        &self,
+        plan: &ExecPlan,
+        line: &Line,
+        init: BorrowedFd<'_>,
+        cgroup: BorrowedFd<'_>,
+    ) -> Result<Child> {
+        let tables = Tables::new(&plan.process, line);
+        let keyring = CString::new(format!("_ses.{}", self.id())).unwrap_or_default();
+        let joins = [Join {
+            fd: Fd(init.as_raw_fd()),
+            flags: plan.join_flags(),
+        }];
+        let orders = Orders {
+            joins: &joins,
+            keyring: Some(&keyring),
+            seccomp: plan.seccomp.as_ref().map(seccomp),
+            ..tables.orders(&plan.process, line)
+        };
+        clone_in(
+            line.pid_namespace.as_ref(),
+            &self.runtime.host,
+            0,
+            cgroup,
+            &orders,
+        )
     }
 }

@@ -2,10 +2,13 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::plan::Plan;
+use crate::plan::process::ProcessPlan;
 use crate::program;
 use hostrun_inside::{Failure, Step};
 use nix::errno::Errno;
+use std::ffi::{CString, OsStr};
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Where the names of things are found.
@@ -21,6 +24,27 @@ pub(crate) struct Names<'a> {
     pub(crate) candidates: Vec<PathBuf>,
     /// The working directory.
     pub(crate) cwd: String,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(
+        process: &ProcessPlan,
+        plan: Option<&'a Plan>,
+        root: BorrowedFd<'a>,
+    ) -> Names<'a> {
+        let path = |text: &CString| PathBuf::from(OsStr::from_bytes(text.to_bytes()));
+        let program = process
+            .argv
+            .first()
+            .map(|program| program.to_string_lossy().into_owned());
+        Names {
+            plan,
+            root: Some(root),
+            program: program.unwrap_or_default(),
+            candidates: process.candidates.iter().map(path).collect(),
+            cwd: format!("/{}", process.cwd.to_string_lossy()),
+        }
+    }
 }
 
 /// The sentence.

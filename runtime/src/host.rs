@@ -34,12 +34,11 @@ impl Host {
 
     /// What plans depend on.
     pub(crate) fn facts(&self) -> Result<Facts> {
-        let last_capability = match self.last_capability.get() {
-            Some(last) => *last,
-            None => {
-                let last = self.read_last_capability()?;
-                *self.last_capability.get_or_init(|| last)
-            }
+        let last_capability = if let Some(last) = self.last_capability.get() {
+            *last
+        } else {
+            let last = self.read_last_capability()?;
+            *self.last_capability.get_or_init(|| last)
         };
         Ok(Facts { last_capability })
     }

@@ -33,6 +33,7 @@ mod exec;
 mod failure;
 mod host;
 mod id;
+mod orders;
 mod plan;
 mod prepare;
 mod program;

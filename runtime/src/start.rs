@@ -14,10 +14,7 @@ use crate::runtime::Runtime;
 use crate::state::{self, Record};
 use crate::timings::Timings;
 use oci_spec::runtime::Spec;
-use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 impl Runtime {
     /// Makes a container whose program waits to be started.
@@ -80,7 +77,11 @@ impl Runtime {
             request.config,
         )?;
         timings.mark("record");
-        let names = names(&prepared);
+        let names = Names::new(
+            &prepared.plan.process,
+            Some(&prepared.plan),
+            prepared.trees.root.as_fd(),
+        );
         let ready = attend(child, &prepared.line.parent, park, |failure| {
             explain(failure, &names)
         })?;
@@ -123,20 +124,5 @@ impl Prepared {
     fn commit(mut self) {
         self.state.keep();
         self.leaf.commit();
-    }
-}
-
-/// Names for the child's failures.
-fn names(prepared: &Prepared) -> Names<'_> {
-    let process = &prepared.plan.process;
-    let path = |text: &std::ffi::CString| PathBuf::from(OsStr::from_bytes(text.to_bytes()));
-    Names {
-        plan: Some(&prepared.plan),
-        root: Some(prepared.trees.root.as_fd()),
-        program: process.argv.first().map_or_else(String::new, |program| {
-            program.to_string_lossy().into_owned()
-        }),
-        candidates: process.candidates.iter().map(path).collect(),
-        cwd: format!("/{}", process.cwd.to_string_lossy()),
     }
 }

@@ -48,14 +48,11 @@ fn retry(attempt: impl Fn() -> sys::Result<Fd>) -> sys::Result<Fd> {
 /// Opens a path below `root`, making what is missing of it: directories on the way, and at its
 /// end what `make` says.
 pub(crate) fn find_or_make(root: Fd, path: &CStr, make: Make) -> sys::Result<Fd> {
-    match find_or_dot(root, path) {
+    let path = if path.is_empty() { c"." } else { path };
+    match find(root, path) {
         Err(Errno(libc::ENOENT)) => make_missing(root, path, make),
         other => other,
     }
-}
-
-fn find_or_dot(root: Fd, path: &CStr) -> sys::Result<Fd> {
-    find(root, if path.is_empty() { c"." } else { path })
 }
 
 /// A copy of a path whose slashes can be turned into ends, one after another.
@@ -95,24 +92,57 @@ impl Prefixes {
             .get(index..)
             .map_or(c"".as_ptr(), |rest| rest.as_ptr().cast())
     }
+
+    /// Where the last name begins.
+    fn last_name(&self) -> usize {
+        let mut name = 0;
+        for index in 0..self.length {
+            if self.is_slash(index) {
+                name = index + 1;
+            }
+        }
+        name
+    }
+}
+
+/// Mostly only the last name is missing; then its directory is found at once.
+fn make_missing(root: Fd, path: &CStr, make: Make) -> sys::Result<Fd> {
+    let mut prefixes = Prefixes::of(path)?;
+    let name = prefixes.last_name();
+    if name == 0 {
+        return make_one(root, root, prefixes.from(0), prefixes.from(0), make);
+    }
+    prefixes.set(name - 1, 0);
+    let parent = open(root, prefixes.from(0), libc::O_PATH | libc::O_DIRECTORY);
+    prefixes.set(name - 1, b'/');
+    match parent {
+        Ok(parent) => {
+            let made = make_one(root, parent, prefixes.from(0), prefixes.from(name), make);
+            sys::close(parent);
+            made
+        }
+        Err(Errno(libc::ENOENT)) => make_all(root, &mut prefixes, make),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Walks the path prefix by prefix. Each is resolved anew from the root, so a link met on the way
 /// is resolved inside it; only the one missing name is made, in a directory held by descriptor.
-fn make_missing(root: Fd, path: &CStr, make: Make) -> sys::Result<Fd> {
-    let mut prefixes = Prefixes::of(path)?;
-    let mut parent = open(root, c".".as_ptr(), libc::O_PATH | libc::O_DIRECTORY)?;
+fn make_all(root: Fd, prefixes: &mut Prefixes, make: Make) -> sys::Result<Fd> {
+    let mut parent = root;
     let mut start = 0;
     for end in 0..=prefixes.length {
-        if end != prefixes.length && !prefixes.is_slash(end) {
+        let last = end == prefixes.length;
+        if !last && !prefixes.is_slash(end) {
             continue;
         }
-        let last = end == prefixes.length;
         if end > start {
             prefixes.set(end, 0);
             let what = if last { make } else { Make::Directory };
             let next = find_or_make_one(root, parent, prefixes.from(0), prefixes.from(start), what);
-            sys::close(parent);
+            if parent != root {
+                sys::close(parent);
+            }
             parent = next?;
             if !last {
                 prefixes.set(end, b'/');
@@ -130,23 +160,34 @@ fn find_or_make_one(
     name: *const c_char,
     make: Make,
 ) -> sys::Result<Fd> {
-    let flags = libc::O_PATH
-        | if make == Make::Directory {
-            libc::O_DIRECTORY
-        } else {
-            0
-        };
-    match open(root, prefix, flags) {
-        Err(Errno(libc::ENOENT)) => {}
-        other => return other,
+    match open(root, prefix, libc::O_PATH | kind(make)) {
+        Err(Errno(libc::ENOENT)) => make_one(root, parent, prefix, name, make),
+        other => other,
     }
+}
+
+fn make_one(
+    root: Fd,
+    parent: Fd,
+    prefix: *const c_char,
+    name: *const c_char,
+    make: Make,
+) -> sys::Result<Fd> {
     let made = match make {
         Make::Directory => sys::mkdirat(parent, name, 0o755),
         Make::File => sys::mknodat(parent, name, libc::S_IFREG | 0o644, 0),
     };
     match made {
         // Made by somebody else meanwhile, or a link that leads nowhere: the next line tells.
-        Ok(_) | Err(Errno(libc::EEXIST)) => open(root, prefix, flags),
+        Ok(_) | Err(Errno(libc::EEXIST)) => open(root, prefix, libc::O_PATH | kind(make)),
         Err(errno) => Err(errno),
+    }
+}
+
+fn kind(make: Make) -> i32 {
+    if make == Make::Directory {
+        libc::O_DIRECTORY
+    } else {
+        0
     }
 }

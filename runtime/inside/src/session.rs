@@ -70,17 +70,23 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         return Ok(());
     };
     let fail = |errno| Step::Park.failed(errno);
+    // A parked process may wait for days: nothing of the host stays open in it meanwhile.
+    sys::close_all_but(
+        orders.preserved_fds.saturating_add(3),
+        listener,
+        orders.parent,
+    );
     // The creator may leave now: being created is not a reason to die with it.
     untie()?;
     sys::send(orders.parent, &[byte::READY]).map_err(fail)?;
-    sys::close(orders.parent);
+    sys::close_now(orders.parent);
     loop {
         let connection = sys::accept(listener).map_err(fail)?;
         *report_to = connection;
         match sys::receive_byte(connection) {
             Ok(Some(byte::START)) => return Ok(()),
             // The starter gave up; the next one may mean it.
-            _ => sys::close(connection),
+            _ => sys::close_now(connection),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `root`, `mounts`, `linux.maskedPaths`, `linux.readonlyPaths`, `linux.rootfsPropagation`.
 
 use super::namespaces::{Kind, Namespaces};
-use super::options::{self, Attributes, RDONLY};
+use super::options::{self, Attributes, Options, RDONLY};
 use super::refusal::Refusals;
 use oci_spec::runtime::{Linux, Mount, Spec};
 use std::ffi::{CStr, CString};
@@ -79,20 +79,21 @@ pub(crate) fn plan(
     bundle: &Path,
     refusals: &mut Refusals,
 ) -> RootPlan {
-    let (path, readonly) = match spec.root() {
-        Some(root) => (bundle.join(root.path()), root.readonly().unwrap_or(false)),
-        None => {
-            refusals.refuse("root", "is missing");
-            (PathBuf::new(), false)
-        }
-    };
+    let root = spec.root().as_ref();
+    if root.is_none() {
+        refusals.refuse("root", "is missing");
+    }
     let mounts = spec.mounts().iter().flatten().enumerate();
     let mounts = mounts
         .map(|(index, mount)| plan_mount(index, mount, namespaces, bundle, refusals))
         .collect();
     RootPlan {
-        path,
-        readonly,
+        path: root
+            .map(|root| bundle.join(root.path()))
+            .unwrap_or_default(),
+        readonly: root
+            .and_then(oci_spec::runtime::Root::readonly)
+            .unwrap_or(false),
         propagation: propagation(linux, refusals),
         mounts,
         masked: hidden(
@@ -164,24 +165,8 @@ fn plan_mount(
     if target.is_empty() {
         refusals.refuse(format!("{json}.destination"), "must be below the root");
     }
-    for (name, maps) in [
-        ("uidMappings", mount.uid_mappings()),
-        ("gidMappings", mount.gid_mappings()),
-    ] {
-        if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
-            refusals.unsupported(
-                format!("{json}.{name}"),
-                "idmapped mounts are not supported yet",
-            );
-        }
-    }
     let mut options = options::parse(mount.options().as_deref().unwrap_or_default());
-    for option in &options.unsupported {
-        refusals.unsupported(
-            format!("{json}.options"),
-            format!("{option:?} is not supported yet"),
-        );
-    }
+    refuse_unsupported(mount, &options, &json, refusals);
     let kind = mount.typ().as_deref().unwrap_or_default();
     let data = std::mem::take(&mut options.data);
     let source = if options.bind.is_some() || kind == "bind" {
@@ -221,6 +206,28 @@ fn plan_mount(
         tree: options.tree,
         propagation: options.propagation,
         late_readonly,
+    }
+}
+
+/// What the spec has and this version does not do yet.
+fn refuse_unsupported(mount: &Mount, options: &Options, json: &str, refusals: &mut Refusals) {
+    let maps = [
+        ("uidMappings", mount.uid_mappings()),
+        ("gidMappings", mount.gid_mappings()),
+    ];
+    for (name, maps) in maps {
+        if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
+            refusals.unsupported(
+                format!("{json}.{name}"),
+                "idmapped mounts are not supported yet",
+            );
+        }
+    }
+    for option in &options.unsupported {
+        refusals.unsupported(
+            format!("{json}.options"),
+            format!("{option:?} is not supported yet"),
+        );
     }
 }
 

@@ -176,7 +176,8 @@ fn maps(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Opti
         });
     }
     // With a joined namespace its own maps count; without one a map would be silently lost.
-    if !namespaces.own(Kind::User) && !(uids.is_empty() && gids.is_empty()) {
+    let mapped = !uids.is_empty() || !gids.is_empty();
+    if mapped && !namespaces.own(Kind::User) {
         refusals.refuse("linux.uidMappings", "mappings need a user namespace");
     }
     None

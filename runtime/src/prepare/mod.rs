@@ -19,7 +19,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-pub(crate) use trees::Trees;
+pub(crate) use trees::{Tree, Trees};
 
 /// All that a clone needs.
 #[derive(Debug)]
@@ -142,20 +142,20 @@ impl Line {
 }
 
 fn streams(stdio: Stdio) -> Result<Streams> {
-    let open = |stream| match stream {
+    let resolve = |stream| match stream {
         Stream::Inherit => Ok(None),
         Stream::Fd(fd) => Ok(Some(fd)),
-        Stream::Null => {
-            rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-                .map(Some)
-                .at("open", "/dev/null")
-        }
+        Stream::Null => null().map(Some),
     };
     Ok(Streams([
-        open(stdio.stdin)?,
-        open(stdio.stdout)?,
-        open(stdio.stderr)?,
+        resolve(stdio.stdin)?,
+        resolve(stdio.stdout)?,
+        resolve(stdio.stderr)?,
     ]))
+}
+
+fn null() -> Result<OwnedFd> {
+    open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).at("open", "/dev/null")
 }
 
 /// `HOME` from the container's own user database; the root where it has none.

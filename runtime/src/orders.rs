@@ -1,0 +1,272 @@
+//! From what is prepared to [`Orders`]: flat plain data that the child can follow without us.
+
+use crate::host::Host;
+use crate::plan::devices::{DevicePlan, LinkPlan};
+use crate::plan::mounts::{MountPlan, SourcePlan};
+use crate::plan::namespaces::Kind;
+use crate::plan::process::ProcessPlan;
+use crate::plan::sysctls::SysctlPlan;
+use crate::prepare::{Line, Prepared, Tree};
+use hostrun_inside::Fd;
+use hostrun_inside::orders::{
+    Console, Device, Identity, Join, Link, Make, Mount, Orders, Root, Seccomp, Source, Sysctl,
+};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The pointers and lists that every process needs, whether its container is new or not.
+pub(crate) struct Tables<'a> {
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    candidates: Vec<&'a CStr>,
+    joins: Vec<Join>,
+}
+
+impl<'a> Tables<'a> {
+    pub(crate) fn new(process: &'a ProcessPlan, line: &Line) -> Tables<'a> {
+        let pointers = |list: &'a [CString]| -> Vec<*const c_char> {
+            list.iter()
+                .map(|text| text.as_ptr())
+                .chain([std::ptr::null()])
+                .collect()
+        };
+        let join = |(kind, fd): &(Kind, OwnedFd)| Join {
+            fd: raw(fd),
+            flags: kind.flag(),
+        };
+        Tables {
+            argv: pointers(&process.argv),
+            envp: pointers(&process.envp),
+            candidates: process.candidates.iter().map(CString::as_c_str).collect(),
+            joins: line.joins.iter().map(join).collect(),
+        }
+    }
+
+    /// Orders for a process and nothing around it.
+    pub(crate) fn orders(&'a self, process: &'a ProcessPlan, line: &Line) -> Orders<'a> {
+        Orders {
+            parent: line.child.as_ref().map_or(Fd(-1), raw),
+            host_proc: None,
+            oom_score_adj: None,
+            joins: &self.joins,
+            second_clone: None,
+            time_offsets: None,
+            user_namespace: false,
+            keyring: None,
+            root: None,
+            console: process.terminal.map(|size| Console {
+                size,
+                uid: process.uid,
+                bind: false,
+            }),
+            loopback: false,
+            hostname: None,
+            domainname: None,
+            sysctls: &[],
+            rlimits: &process.rlimits,
+            stdio: line.stdio.numbers(),
+            preserved_fds: line.preserved_fds,
+            identity: Identity {
+                uid: process.uid,
+                gid: process.gid,
+                groups: Some(&process.groups),
+                umask: process.umask,
+            },
+            capabilities: process.capabilities,
+            cwd: &process.cwd,
+            no_new_privileges: process.no_new_privileges,
+            seccomp: None,
+            park: None,
+            candidates: &self.candidates,
+            argv: &self.argv,
+            envp: &self.envp,
+        }
+    }
+}
+
+/// The lists of a new container.
+pub(crate) struct Lists<'a> {
+    options: Vec<Vec<(&'a CStr, &'a CStr)>>,
+    devices: Vec<Device<'a>>,
+    links: Vec<Link<'a>>,
+    sysctls: Vec<Sysctl<'a>>,
+    masked: Vec<&'a CStr>,
+    readonly_paths: Vec<&'a CStr>,
+}
+
+impl<'a> Lists<'a> {
+    pub(crate) fn new(prepared: &'a Prepared) -> Lists<'a> {
+        let Prepared { plan, trees, .. } = prepared;
+        let pair = |(key, value): &'a (CString, CString)| (key.as_c_str(), value.as_c_str());
+        let devices = plan.devices.iter().zip(&trees.devices);
+        Lists {
+            options: plan
+                .root
+                .mounts
+                .iter()
+                .map(|mount| mount.options().iter().map(pair).collect())
+                .collect(),
+            devices: devices
+                .map(|(device, tree)| self::device(device, tree.as_ref()))
+                .collect(),
+            links: plan.links.iter().map(link).collect(),
+            sysctls: plan.sysctls.iter().map(sysctl).collect(),
+            masked: plan.root.masked.iter().map(CString::as_c_str).collect(),
+            readonly_paths: plan
+                .root
+                .readonly_paths
+                .iter()
+                .map(CString::as_c_str)
+                .collect(),
+        }
+    }
+
+    /// The mounts, with their scratch for the room.
+    pub(crate) fn mounts(&'a self, prepared: &'a Prepared) -> Vec<Mount<'a>> {
+        let plans = &prepared.plan.root.mounts;
+        // Sysctls are written through the first procfs.
+        let procfs = plans.iter().position(is_procfs);
+        let parts = plans
+            .iter()
+            .zip(&prepared.trees.mounts)
+            .zip(&self.options)
+            .enumerate();
+        parts
+            .map(|(index, ((plan, tree), options))| Mount {
+                keep: procfs == Some(index) && !prepared.plan.sysctls.is_empty(),
+                ..mount(plan, tree.as_ref(), options)
+            })
+            .collect()
+    }
+
+    /// Orders for a new container.
+    pub(crate) fn orders(
+        &'a self,
+        prepared: &'a Prepared,
+        tables: &'a Tables<'a>,
+        mounts: &'a [Mount<'a>],
+        host: &Host,
+    ) -> Orders<'a> {
+        let Prepared {
+            plan, trees, line, ..
+        } = prepared;
+        let new_user = plan.namespaces.creates(Kind::User);
+        let process = tables.orders(&plan.process, line);
+        Orders {
+            host_proc: host.proc().ok().map(|proc| Fd(proc.as_raw_fd())),
+            // The parent does for a new user namespace what takes privileges over the host.
+            oom_score_adj: plan.process.oom_score_adj.as_deref().filter(|_| !new_user),
+            rlimits: if new_user { &[] } else { &plan.process.rlimits },
+            time_offsets: plan.namespaces.time_offsets.as_deref(),
+            user_namespace: new_user,
+            keyring: Some(&prepared.keyring),
+            root: Some(Root {
+                tree: raw(&trees.root),
+                detach: libc::MS_SLAVE | libc::MS_REC,
+                propagation: plan.root.propagation,
+                readonly: plan.root.readonly,
+                mounts,
+                devices: &self.devices,
+                links: &self.links,
+                masked: &self.masked,
+                readonly_paths: &self.readonly_paths,
+            }),
+            console: process.console.map(|console| Console {
+                bind: true,
+                ..console
+            }),
+            loopback: plan.namespaces.creates(Kind::Network),
+            hostname: plan.hostname.as_deref(),
+            domainname: plan.domainname.as_deref(),
+            sysctls: &self.sysctls,
+            seccomp: plan.seccomp.as_ref().map(seccomp),
+            park: prepared.listener.as_ref().map(raw),
+            ..process
+        }
+    }
+}
+
+/// The filter, borrowed from the plan.
+pub(crate) fn seccomp(filter: &hostrun_seccomp_profiles::Filter) -> Seccomp<'_> {
+    Seccomp {
+        program: filter.program(),
+        flags: filter.flags(),
+    }
+}
+
+fn raw(fd: &OwnedFd) -> Fd {
+    Fd(fd.as_raw_fd())
+}
+
+fn is_procfs(mount: &MountPlan) -> bool {
+    matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"proc")
+}
+
+fn mount<'a>(
+    plan: &'a MountPlan,
+    tree: Option<&Tree>,
+    options: &'a [(&'a CStr, &'a CStr)],
+) -> Mount<'a> {
+    let source = match (&plan.source, tree) {
+        (
+            SourcePlan::New {
+                fstype,
+                device,
+                inherit_mode,
+                ..
+            },
+            None,
+        ) => Source::Filesystem {
+            fstype,
+            source: device,
+            options,
+            inherit_mode: *inherit_mode,
+        },
+        // Every other source has a tree; one without would be refused by the kernel.
+        (_, tree) => Source::Tree(tree.map_or(Fd(-1), |tree| raw(&tree.fd))),
+    };
+    Mount {
+        source,
+        target: &plan.target,
+        strict_target: plan.strict_target,
+        make: if tree.is_some_and(|tree| !tree.is_directory) {
+            Make::File
+        } else {
+            Make::Directory
+        },
+        attributes: plan.own.set | plan.tree.set,
+        late_readonly: plan.late_readonly,
+        keep: false,
+        propagation: plan.propagation,
+        held: Cell::new(-1),
+    }
+}
+
+fn device<'a>(plan: &'a DevicePlan, tree: Option<&OwnedFd>) -> Device<'a> {
+    Device {
+        directory: &plan.directory,
+        name: &plan.name,
+        mode: plan.mode,
+        number: plan.number,
+        uid: plan.uid,
+        gid: plan.gid,
+        bind: tree.map(raw),
+    }
+}
+
+fn link(plan: &'static LinkPlan) -> Link<'static> {
+    Link {
+        directory: c"dev",
+        name: plan.name,
+        target: plan.target,
+        replace: plan.replace,
+    }
+}
+
+fn sysctl(plan: &SysctlPlan) -> Sysctl<'_> {
+    Sysctl {
+        path: &plan.path,
+        value: &plan.value,
+    }
+}
