@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::tape::{EntryKind, EntryStream, Tape};
@@ -150,7 +151,7 @@ impl Tape for BufReader<Section> {
 
 fn open_regular(dir: impl AsFd, path: &Path, resolve: ResolveFlags) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fd = rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)?;
+    let fd = retry_on_rename(|| rustix::fs::openat2(&dir, path, flags, Mode::empty(), resolve))?;
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
     if kind == FileType::RegularFile {
         Ok(File::from(fd))
@@ -160,6 +161,19 @@ fn open_regular(dir: impl AsFd, path: &Path, resolve: ResolveFlags) -> io::Resul
             "not a regular file",
         ))
     }
+}
+
+/// `openat2(2)` gives up a walk over `..` when anything on the host was renamed meanwhile.
+pub(crate) fn retry_on_rename<T>(
+    mut call: impl FnMut() -> std::result::Result<T, Errno>,
+) -> std::result::Result<T, Errno> {
+    for _ in 0..1000 {
+        match call() {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            done => return done,
+        }
+    }
+    call()
 }
 
 fn refuse_compressed(path: &Path, mut head: Section) -> Result<()> {

@@ -112,11 +112,17 @@ impl Error {
 
     /// Names what the subject is part of: `layer sha256:..., entry "x"`.
     pub(crate) fn within(mut self, outer: &str) -> Self {
-        self.subject = if self.subject.is_empty() {
-            outer.to_owned()
-        } else {
-            format!("{outer}, {}", self.subject)
+        self.subject = match (outer, self.subject.as_str()) {
+            ("", _) => self.subject,
+            (outer, "") => outer.to_owned(),
+            (outer, inner) => format!("{outer}, {inner}"),
         };
+        self
+    }
+
+    /// Names the subject anew, where a step inside knew less.
+    pub(crate) fn about(mut self, subject: &str) -> Self {
+        subject.clone_into(&mut self.subject);
         self
     }
 
@@ -183,6 +189,8 @@ fn kind_of(number: i32) -> ErrorKind {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => ErrorKind::Denied,
         Errno::ENOSPC | Errno::EDQUOT => ErrorKind::NoSpace,
         Errno::EEXIST => ErrorKind::AlreadyExists,
+        // Names in images do this; our own do not.
+        Errno::ELOOP | Errno::ENAMETOOLONG => ErrorKind::Corrupt,
         Errno::EOPNOTSUPP | Errno::ENODEV | Errno::ENOSYS => ErrorKind::Unsupported,
         _ => ErrorKind::Io,
     }

@@ -18,7 +18,7 @@ use rustix::mount::{
     fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, open_tree,
 };
 
-use crate::error::{At, Error, ErrorKind, Result, errno_text, quoted};
+use crate::error::{Error, ErrorKind, Result, errno_text, quoted};
 
 /// Longest value of an `fsconfig(2)` string, NUL not counted.
 const VALUE_MAX: usize = 255;
@@ -105,13 +105,27 @@ impl Overlay<'_> {
 
     /// The way of older kernels.
     fn mount_by_string(&self, options: RootOptions) -> Result<OwnedFd> {
-        let open = |path: &Path| open_path(path).at("open", path);
-        let lower: Vec<OwnedFd> = self
-            .lower
-            .iter()
-            .map(|path| open(path))
-            .collect::<Result<_>>()?;
-        let (upper, work, target) = (open(self.upper)?, open(self.work)?, open(self.target)?);
+        let made = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .spawn_scoped(scope, || self.mount_apart(options.flags()))
+                .map_err(|error| errno_of(&error))?;
+            thread.join().unwrap_or(Err(Errno::IO))
+        });
+        made.map_err(|errno| self.failed(errno, None))
+    }
+
+    /// Runs on a thread of its own, whose mount namespace ends with it.
+    fn mount_apart(&self, flags: MountFlags) -> std::result::Result<OwnedFd, Errno> {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+            .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+        // Before anything else: what is mounted here must not travel to the host.
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private)?;
+        // Opened only now: a descriptor from the other namespace is no place to mount on or from.
+        let lower = self.lower.iter().map(|path| open_path(path));
+        let lower: Vec<OwnedFd> = lower.collect::<std::result::Result<_, Errno>>()?;
+        let (upper, work) = (open_path(self.upper)?, open_path(self.work)?);
+        let target = open_path(self.target)?;
         let names: Vec<String> = lower.iter().map(descriptor_path).collect();
         let data = format!(
             "lowerdir={},upperdir={},workdir={}",
@@ -119,13 +133,17 @@ impl Overlay<'_> {
             descriptor_path(&upper),
             descriptor_path(&work)
         );
-        let flags = options.flags();
-        let made =
-            std::thread::scope(|scope| scope.spawn(|| mount_apart(&data, &target, flags)).join());
-        match made {
-            Ok(mounted) => mounted.map_err(|errno| self.failed(errno, None)),
-            Err(_panic) => Err(self.failed(Errno::IO, None)),
-        }
+        let data = CString::new(data).map_err(|_nul| Errno::INVAL)?;
+        mount(
+            "overlay",
+            descriptor_path(&target),
+            "overlay",
+            flags,
+            data.as_c_str(),
+        )?;
+        // By its path, which now leads to what was mounted over it.
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(CWD, self.target, clone)
     }
 
     fn failed(&self, errno: Errno, context: Option<&OwnedFd>) -> Error {
@@ -161,22 +179,10 @@ fn set(context: &OwnedFd, key: &str, path: &Path) -> std::result::Result<(), Err
     fsconfig_set_string(context, key, descriptor_path(&fd))
 }
 
-/// Runs on a thread of its own, whose mount namespace ends with it.
-fn mount_apart(
-    data: &str,
-    target: &OwnedFd,
-    flags: MountFlags,
-) -> std::result::Result<OwnedFd, Errno> {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
-        .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
-    // Before anything else: what is mounted here must not travel to the host.
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private)?;
-    let data = CString::new(data).map_err(|_nul| Errno::INVAL)?;
-    let target = descriptor_path(target);
-    mount("overlay", &target, "overlay", flags, data.as_c_str())?;
-    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, &target, clone)
+fn errno_of(error: &std::io::Error) -> Errno {
+    error
+        .raw_os_error()
+        .map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
 fn open_path(path: &Path) -> std::result::Result<OwnedFd, Errno> {
@@ -197,4 +203,66 @@ fn kernel_words(context: &OwnedFd) -> Option<Vec<u8>> {
         last = Some(line.trim_ascii_end().to_vec());
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    /// The way of kernels before 6.8, walked on this one.
+    #[test]
+    fn many_layers_mount_by_string_without_a_trace_on_the_host() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: this test needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let lower: Vec<_> = (0..140).map(|n| make(&format!("layer,{n}:x"))).collect();
+        for (n, path) in lower.iter().enumerate() {
+            std::fs::write(path.join("top"), n.to_string()).unwrap();
+            std::fs::write(path.join(format!("f{n}")), "").unwrap();
+        }
+        let (upper, work) = (make("upper"), make("work"));
+        let overlay = Overlay {
+            lower: &lower,
+            upper: &upper,
+            work: &work,
+            target: dir.path(),
+        };
+        let root = overlay.mount_by_string(RootOptions::default()).unwrap();
+        let open = |name: &str| {
+            rustix::fs::openat(&root, name, OFlags::RDONLY, Mode::empty()).map(std::fs::File::from)
+        };
+        let mut text = String::new();
+        open("top").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "0");
+        assert!(open("f139").is_ok() && open("f140").is_err());
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(dir.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn missing_layer_is_one_clear_line() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: this test needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let lower = [dir.path().join("gone")];
+        let overlay = Overlay {
+            lower: &lower,
+            upper: dir.path(),
+            work: dir.path(),
+            target: dir.path(),
+        };
+        let error = overlay.mount(RootOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert!(error.hint().is_some() && !error.to_string().contains('\n'));
+    }
 }

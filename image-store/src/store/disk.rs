@@ -124,9 +124,8 @@ impl Folder {
         }
     }
 
-    /// Writes a file whole: new contents in `work`, on disk, then renamed here. The directory
-    /// itself is the caller's to sync.
-    pub(crate) fn write(&self, name: &str, bytes: &[u8], work: &Workspace) -> Result<()> {
+    /// Writes a file's new contents to disk, in `work`; [`Staged::commit`] puts it in place.
+    pub(crate) fn stage(&self, name: &str, bytes: &[u8], work: &Workspace) -> Result<Staged<'_>> {
         let temporary = work.fresh_name();
         let path = self.path.join(name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -135,7 +134,11 @@ impl Folder {
         let mut file = File::from(fd);
         file.write_all(bytes).at("write", &path)?;
         rustix::fs::fsync(&file).at("sync", &path)?;
-        rustix::fs::renameat(work.fd(), &temporary, &self.fd, name).at("rename", &path)
+        Ok(Staged {
+            folder: self,
+            name: name.to_owned(),
+            temporary,
+        })
     }
 
     /// Writes a new file in a directory that is itself still below `tmp`; the sync comes later.
@@ -147,13 +150,22 @@ impl Folder {
         File::from(fd).write_all(bytes).at("write", &path)
     }
 
-    /// Points a symbolic link somewhere, in one step whether it existed or not. File systems
-    /// journal links whole, so there is nothing to sync but the directory.
-    pub(crate) fn link(&self, name: &str, target: &str, work: &Workspace) -> Result<()> {
+    /// Makes a symbolic link in `work`; [`Staged::commit`] puts it in place, whether its name was
+    /// taken or not. File systems journal links whole: there is nothing to sync but the directory.
+    pub(crate) fn stage_link(
+        &self,
+        name: &str,
+        target: &str,
+        work: &Workspace,
+    ) -> Result<Staged<'_>> {
         let temporary = work.fresh_name();
         let path = self.path.join(name);
-        rustix::fs::symlinkat(target, work.fd(), &temporary).at("create", &path)?;
-        rustix::fs::renameat(work.fd(), &temporary, &self.fd, name).at("rename", &path)
+        rustix::fs::symlinkat(target, work.fd(), &temporary).at("create", path)?;
+        Ok(Staged {
+            folder: self,
+            name: name.to_owned(),
+            temporary,
+        })
     }
 
     pub(crate) fn unlink(&self, name: &str) -> Result<()> {
@@ -165,6 +177,23 @@ impl Folder {
     pub(crate) fn discard(&self, name: &str, trash: &Workspace) -> Result<()> {
         let path = self.path.join(name);
         rustix::fs::renameat(&self.fd, name, trash.fd(), trash.fresh_name()).at("remove", path)
+    }
+}
+
+/// A file whose contents are on disk, but not yet under its name.
+#[derive(Debug)]
+pub(crate) struct Staged<'a> {
+    folder: &'a Folder,
+    name: String,
+    temporary: String,
+}
+
+impl Staged<'_> {
+    /// Puts the file in place, in one step, and makes that last.
+    pub(crate) fn commit(self, work: &Workspace) -> Result<()> {
+        rustix::fs::renameat(work.fd(), &self.temporary, self.folder.fd(), &self.name)
+            .at("rename", self.folder.path.join(&self.name))?;
+        self.folder.sync()
     }
 }
 

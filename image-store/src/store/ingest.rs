@@ -11,7 +11,7 @@ use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::Store;
-use super::disk::{Folder, Workspace, free_bytes};
+use super::disk::{Folder, Staged, Workspace, free_bytes};
 use super::record::{self, ImageRecord, LayerRecord};
 use crate::blobs::Blobs;
 use crate::candidate::{Blob, Candidate, LayerBlob};
@@ -29,12 +29,11 @@ pub(super) struct Ingest<'a> {
     blobs: &'a Blobs,
     options: &'a LoadOptions,
     work: Workspace,
-    scrap: Folder,
 }
 
 /// A layer ready to be renamed into place.
 struct Fresh {
-    diff_id: Digest,
+    record: LayerRecord,
     /// Its name in the workspace.
     name: String,
 }
@@ -46,38 +45,38 @@ impl<'a> Ingest<'a> {
         options: &'a LoadOptions,
     ) -> Result<Self> {
         let work = Workspace::new(&store.tmp)?;
-        let scrap = work.make_folder("scrap")?;
         Ok(Self {
             store,
             blobs,
             options,
             work,
-            scrap,
         })
     }
 
     /// Brings a candidate in; returns its id.
     pub(super) fn image(&self, candidate: &Candidate) -> Result<Digest> {
         let fresh = self.layers(&candidate.layers)?;
-        self.commit_layers(&fresh)?;
-        self.commit_blob(&candidate.config_blob)?;
-        if let Some(manifest) = &candidate.manifest {
-            self.commit_blob(manifest)?;
-        }
-        let record = self.record(candidate)?;
-        self.store.images.write(
+        let record = self.record(candidate, &fresh)?;
+        // Everything that needs room on the disk comes first; from here on there are renames.
+        let blobs = candidate.manifest.iter().chain([&candidate.config_blob]);
+        let blobs: Vec<_> = blobs
+            .map(|blob| self.stage_blob(blob))
+            .collect::<Result<_>>()?;
+        let image = self.store.images.stage(
             &record.config.file_name(),
             &record::encode(&record)?,
             &self.work,
         )?;
-        self.store.images.sync()?;
-        for name in &candidate.names {
-            let target = format!("../images/{}", record.config.file_name());
-            self.store
-                .refs
-                .link(&name.file_name(), &target, &self.work)?;
+        let target = format!("../images/{}", record.config.file_name());
+        let refs = &self.store.refs;
+        let names = candidate.names.iter();
+        let names = names.map(|name| refs.stage_link(&name.file_name(), &target, &self.work));
+        let names: Vec<_> = names.collect::<Result<_>>()?;
+
+        self.commit_layers(&fresh)?;
+        for staged in blobs.into_iter().chain([image]).chain(names) {
+            staged.commit(&self.work)?;
         }
-        self.store.refs.sync()?;
         Ok(record.config)
     }
 
@@ -89,7 +88,9 @@ impl<'a> Ingest<'a> {
                 Some(digest) => format!("layer {digest}"),
                 None => format!("layer {}", layer.diff_id),
             };
-            let in_work = fresh.iter().any(|done| done.diff_id == layer.diff_id);
+            let in_work = fresh
+                .iter()
+                .any(|done| done.record.diff_id == layer.diff_id);
             let known = in_work || self.store.layers.contains(&layer.diff_id.file_name())?;
             self.options.report(&Progress::LayerStarted {
                 diff_id: &layer.diff_id,
@@ -128,7 +129,7 @@ impl<'a> Ingest<'a> {
         check(layer, &stream.finish()?)?;
         if let (false, Some(mark)) = (in_work, mark) {
             let from = Folder::open(from)?;
-            from.write(&mark, b"", &self.work)?;
+            from.stage(&mark, b"", &self.work)?.commit(&self.work)?;
         }
         Ok(())
     }
@@ -139,9 +140,10 @@ impl<'a> Ingest<'a> {
         let folder = self.work.make_folder(&name)?;
         let root = Folder::open_or_make(folder.path().join("fs"))?;
         rustix::fs::fchmod(root.fd(), Mode::from_raw_mode(0o755)).at("change mode", root.path())?;
+        let scrap = self.work.make_folder(&self.work.fresh_name())?;
         let mut stream = self.stream(layer)?;
         let limits = self.limits();
-        let unpacked = unpack(Streamed(&mut stream), root.fd(), self.scrap.fd(), limits)?;
+        let unpacked = unpack(Streamed(&mut stream), root.fd(), scrap.fd(), limits)?;
         check(layer, &stream.finish()?)?;
         self.warn(layer, &unpacked);
         let record = layer_record(&layer.diff_id, unpacked);
@@ -150,10 +152,7 @@ impl<'a> Ingest<'a> {
         if let Some(mark) = mark_name(layer) {
             from.create(&mark, b"")?;
         }
-        Ok(Fresh {
-            diff_id: layer.diff_id.clone(),
-            name,
-        })
+        Ok(Fresh { record, name })
     }
 
     fn stream(&self, layer: &LayerBlob) -> Result<LayerStream<crate::blobs::Section>> {
@@ -193,8 +192,8 @@ impl<'a> Ingest<'a> {
             rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path())?;
         }
         let layers = &self.store.layers;
-        for Fresh { diff_id, name } in fresh {
-            let to = diff_id.file_name();
+        for Fresh { record, name } in fresh {
+            let to = record.diff_id.file_name();
             let flags = RenameFlags::NOREPLACE;
             match rustix::fs::renameat_with(self.work.fd(), name, layers.fd(), &to, flags) {
                 // Another load was faster; ours goes with the workspace.
@@ -206,13 +205,12 @@ impl<'a> Ingest<'a> {
         layers.sync()
     }
 
-    fn commit_blob(&self, blob: &Blob) -> Result<()> {
-        let folder = self.store.blob_folder(&blob.digest)?;
-        folder.write(blob.digest.hex(), &blob.bytes, &self.work)?;
-        folder.sync()
+    fn stage_blob(&self, blob: &Blob) -> Result<Staged<'_>> {
+        let folder = self.store.blob_folder(&blob.digest);
+        folder.stage(blob.digest.hex(), &blob.bytes, &self.work)
     }
 
-    fn record(&self, candidate: &Candidate) -> Result<ImageRecord> {
+    fn record(&self, candidate: &Candidate, fresh: &[Fresh]) -> Result<ImageRecord> {
         let diff_ids = &candidate.config.diff_ids;
         let mut root = RootAttributes {
             mode: 0o755,
@@ -221,7 +219,10 @@ impl<'a> Ingest<'a> {
         };
         let (mut size, mut hidden) = (0_u64, 0);
         for (index, diff_id) in diff_ids.iter().enumerate() {
-            let layer = self.store.layer_record(diff_id)?;
+            let layer = match fresh.iter().find(|fresh| fresh.record.diff_id == *diff_id) {
+                Some(fresh) => fresh.record.clone(),
+                None => self.store.layer_record(diff_id)?,
+            };
             root = layer.root.unwrap_or(root);
             size = size.saturating_add(layer.bytes);
             if layer.opaque_root {

@@ -6,6 +6,7 @@
 
 mod disk;
 mod ingest;
+mod lookup;
 mod record;
 mod removal;
 
@@ -15,21 +16,17 @@ pub(crate) use record::ImageRecord;
 use std::path::{Path, PathBuf};
 
 use crate::candidate::{self, Wish};
-use crate::config;
 use crate::container::{Container, ContainerId};
-use crate::digest::{Digest, is_lower_hex};
+use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::image::{Image, Removed};
 use crate::load::LoadOptions;
 use crate::platform::Platform;
-use crate::reference::Reference;
 use crate::source::Source;
 use disk::{Lock, Workspace};
 use ingest::Ingest;
-use record::{Format, LayerRecord};
+use record::Format;
 
-/// Shortest id a person may type, in digits.
-const SHORT_ID: usize = 3;
 /// Largest record or configuration of ours, in bytes: with room over what a load lets in.
 const RECORD_MAX: u64 = 64 << 20;
 
@@ -37,7 +34,8 @@ const RECORD_MAX: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Store {
     top: Folder,
-    blobs: Folder,
+    sha256: Folder,
+    sha512: Folder,
     layers: Folder,
     images: Folder,
     refs: Folder,
@@ -67,8 +65,10 @@ impl Store {
         let top = Folder::open_or_make(root.join("store"))?;
         top.make_private()?;
         let folder = |name: &str| Folder::open_or_make(top.path().join(name));
+        folder("blobs")?;
         let store = Self {
-            blobs: folder("blobs")?,
+            sha256: folder("blobs/sha256")?,
+            sha512: folder("blobs/sha512")?,
             layers: folder("layers")?,
             images: folder("images")?,
             refs: folder("refs")?,
@@ -83,10 +83,10 @@ impl Store {
 
     fn check_format(&self) -> Result<()> {
         if !self.top.contains("format")? {
+            let _lock = Lock::shared(&self.top)?;
             let work = Workspace::new(&self.tmp)?;
-            self.top
-                .write("format", &record::encode(&Format::current())?, &work)?;
-            self.top.sync()?;
+            let format = record::encode(&Format::current())?;
+            self.top.stage("format", &format, &work)?.commit(&work)?;
         }
         let bytes = self.top.read("format", RECORD_MAX)?;
         let format: Format = record::decode(&bytes)
@@ -103,9 +103,21 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, `Corrupt`, `TooLarge`, `Unsupported`, `WrongArchitecture`, `NoSpace`, `Denied`
-    /// or `Io`; the store is then as it was before.
+    /// or `Io`. The store is then as it was before, except for images that stand before the bad
+    /// one in the source.
     pub fn load(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
         self.sweep()?;
+        let loaded = self.load_shared(source, options);
+        if loaded.is_err() {
+            // A failure between two renames, which a full disk can still cause.
+            if let Ok(Some(_lock)) = Lock::try_exclusive(&self.top) {
+                self.drop_unused().ok();
+            }
+        }
+        loaded
+    }
+
+    fn load_shared(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
         let _lock = Lock::shared(&self.top)?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let wish = Wish {
@@ -140,7 +152,9 @@ impl Store {
     pub fn images(&self) -> Result<Vec<Image>> {
         let _lock = Lock::shared(&self.top)?;
         let ids = self.image_ids()?;
-        let mut images: Vec<Image> = ids.iter().map(|id| self.image(id)).collect::<Result<_>>()?;
+        let names = self.all_names()?;
+        let images = ids.iter().map(|id| self.named_image(id, &names));
+        let mut images: Vec<Image> = images.collect::<Result<_>>()?;
         images.sort_by(|a, b| {
             b.created()
                 .cmp(&a.created())
@@ -226,133 +240,12 @@ impl Store {
         Ok(())
     }
 
-    fn find(&self, text: &str) -> Result<Found> {
-        let reference = Reference::parse(text);
-        if let Ok(reference) = &reference
-            && let Some(id) = self.name_target(reference)?
-        {
-            return Ok(Found {
-                id,
-                name: Some(reference.clone()),
-            });
+    /// `blobs/sha256`, as in an OCI layout.
+    fn blob_folder(&self, digest: &Digest) -> &Folder {
+        match digest.algorithm() {
+            Algorithm::Sha256 => &self.sha256,
+            Algorithm::Sha512 => &self.sha512,
         }
-        if let Some(digest) = reference.as_ref().ok().and_then(Reference::digest)
-            && let Some(id) = self.by_digest(digest)?
-        {
-            return Ok(Found { id, name: None });
-        }
-        let digits = text.strip_prefix("sha256:").unwrap_or(text);
-        if digits.len() >= SHORT_ID && is_lower_hex(digits) {
-            let mut ids = self.image_ids()?;
-            ids.retain(|id| id.hex().starts_with(digits));
-            match ids.as_slice() {
-                [id] => {
-                    return Ok(Found {
-                        id: id.clone(),
-                        name: None,
-                    });
-                }
-                [] => {}
-                _ => {
-                    let cause = format!("{} images begin with it", ids.len());
-                    return Err(Error::new(
-                        ErrorKind::Ambiguous,
-                        "find",
-                        quoted(text),
-                        cause,
-                    ));
-                }
-            }
-        } else {
-            reference?;
-        }
-        Err(Error::new(
-            ErrorKind::NotFound,
-            "find",
-            quoted(text),
-            "no such image in the store",
-        )
-        .with_hint("load it first: oci:DIR, oci-archive:FILE or docker-archive:FILE"))
-    }
-
-    fn by_digest(&self, digest: &Digest) -> Result<Option<Digest>> {
-        for id in self.image_ids()? {
-            if id == *digest || self.image_record(&id)?.manifest.as_ref() == Some(digest) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    fn name_target(&self, name: &Reference) -> Result<Option<Digest>> {
-        let link = self.refs.read_link(&name.file_name())?;
-        link.map(|target| image_of_link(&target)).transpose()
-    }
-
-    /// Every name with the image it points at.
-    fn all_names(&self) -> Result<Vec<(Reference, Digest)>> {
-        let mut all = Vec::new();
-        for file in self.refs.names()? {
-            let Some(name) = Reference::from_file_name(&file) else {
-                continue;
-            };
-            if let Some(id) = self.name_target(&name)? {
-                all.push((name, id));
-            }
-        }
-        all.sort();
-        Ok(all)
-    }
-
-    fn image_ids(&self) -> Result<Vec<Digest>> {
-        let names = self.images.names()?;
-        let mut ids: Vec<Digest> = names
-            .iter()
-            .filter_map(|name| Digest::from_file_name(name))
-            .collect();
-        ids.sort();
-        Ok(ids)
-    }
-
-    fn image_record(&self, id: &Digest) -> Result<ImageRecord> {
-        let bytes = self.images.read(&id.file_name(), RECORD_MAX)?;
-        record::decode(&bytes).map_err(|error| error.within(&format!("image {id}")))
-    }
-
-    fn layer_record(&self, diff_id: &Digest) -> Result<LayerRecord> {
-        let folder = Folder::open(self.layer_path(diff_id))?;
-        let bytes = folder.read("meta.json", RECORD_MAX)?;
-        record::decode(&bytes).map_err(|error| error.within(&format!("layer {diff_id}")))
-    }
-
-    fn image(&self, id: &Digest) -> Result<Image> {
-        let record = self.image_record(id)?;
-        let folder = self.blob_folder(id)?;
-        let bytes = folder.read(id.hex(), RECORD_MAX)?;
-        let blob = candidate::Blob {
-            digest: id.clone(),
-            bytes,
-        };
-        crate::layout::verify(&blob)?;
-        let config = config::parse(&blob.bytes)?.image;
-        let names = self.all_names()?;
-        let names = names
-            .into_iter()
-            .filter(|(_, target)| target == id)
-            .map(|(name, _)| name);
-        Ok(Image {
-            record,
-            names: names.collect(),
-            config,
-        })
-    }
-
-    /// `blobs/sha256/ab`
-    fn blob_folder(&self, digest: &Digest) -> Result<Folder> {
-        let file_name = digest.file_name();
-        let algorithm = file_name.split('-').next().unwrap_or_default();
-        let first = Folder::open_or_make(self.blobs.path().join(algorithm))?;
-        Folder::open_or_make(first.path().join(digest.hex().get(..2).unwrap_or_default()))
     }
 
     fn layer_path(&self, diff_id: &Digest) -> PathBuf {
@@ -380,14 +273,6 @@ impl Store {
         })?;
         image_of_link(&link).map(Some)
     }
-}
-
-/// What a name or id led to.
-#[derive(Debug)]
-struct Found {
-    id: Digest,
-    /// None when it was found by id.
-    name: Option<Reference>,
 }
 
 /// `../images/sha256-…` and `../../images/sha256-…` are what our links look like.

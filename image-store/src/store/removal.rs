@@ -71,30 +71,36 @@ impl Store {
     fn remove_image(&self, record: &ImageRecord) -> Result<Vec<Digest>> {
         self.images.unlink(&record.config.file_name())?;
         self.images.sync()?;
+        let mut gone = self.drop_unused()?;
+        gone.retain(|layer| record.layers.contains(layer));
+        Ok(gone)
+    }
+
+    /// Removes layers and blobs that no image uses. Only under the exclusive lock: a load in
+    /// progress counts on layers its image does not name yet.
+    pub(super) fn drop_unused(&self) -> Result<Vec<Digest>> {
         let mut used: BTreeSet<Digest> = BTreeSet::new();
-        let mut manifests: BTreeSet<Digest> = BTreeSet::new();
         for id in self.image_ids()? {
-            let other = self.image_record(&id)?;
-            used.extend(other.layers);
-            manifests.extend(other.manifest);
+            let record = self.image_record(&id)?;
+            used.extend(record.layers);
+            used.extend(record.manifest);
+            used.insert(id);
         }
-        let mut gone = Vec::new();
         let trash = Workspace::new(&self.trash)?;
-        for layer in &record.layers {
-            if !used.contains(layer) && self.layers.contains(&layer.file_name())? {
-                self.layers.discard(&layer.file_name(), &trash)?;
-                gone.push(layer.clone());
+        let mut gone = Vec::new();
+        for name in self.layers.names()? {
+            if let Some(layer) = Digest::from_file_name(&name).filter(|d| !used.contains(d)) {
+                self.layers.discard(&name, &trash)?;
+                gone.push(layer);
             }
         }
         self.layers.sync()?;
-        let manifest = record
-            .manifest
-            .iter()
-            .filter(|manifest| !manifests.contains(manifest));
-        for blob in manifest.chain([&record.config]) {
-            let folder = self.blob_folder(blob)?;
-            if folder.contains(blob.hex())? {
-                folder.unlink(blob.hex())?;
+        for (algorithm, folder) in [("sha256", &self.sha256), ("sha512", &self.sha512)] {
+            for hex in folder.names()? {
+                let blob = Digest::parse(&format!("{algorithm}:{hex}"));
+                if blob.is_ok_and(|blob| !used.contains(&blob)) {
+                    folder.unlink(&hex)?;
+                }
             }
         }
         Ok(gone)

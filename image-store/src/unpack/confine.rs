@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Sta
 use rustix::io::Errno;
 
 use super::place::{components, join, os};
+use crate::blobs::retry_on_rename;
 use crate::error::{At, Error, Result, quoted_bytes};
 
 const DIRECTORY: OFlags = OFlags::PATH
@@ -178,8 +179,7 @@ impl<'a> Confined<'a> {
     pub(super) fn open_existing(&self, path: &[u8]) -> std::result::Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let path = if path.is_empty() { b"." } else { path };
-        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), resolve)
+        open_at(self.root, path, flags, resolve)
     }
 
     /// Opens the directory of a hard link's target: no links on the way, or it is refused.
@@ -199,8 +199,7 @@ impl<'a> Confined<'a> {
         resolve: ResolveFlags,
     ) -> std::result::Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = if path.is_empty() { b"." } else { path };
-        rustix::fs::openat2(self.root, os(path), flags, Mode::empty(), resolve)
+        open_at(self.root, path, flags, resolve)
     }
 
     /// Clears the way for a new entry; tells what stood there.
@@ -232,10 +231,21 @@ impl<'a> Confined<'a> {
             // lower layers out instead.
             self.opaque_root = true;
         }
-        self.parent(path)?;
-        let fd = self.open_existing(path).at("open", os(path))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let at = &self.parent(path)?.fd;
+        let fd = rustix::fs::openat(at, ".", flags, Mode::empty()).at("open", os(path))?;
         mark_opaque(&fd, path)
     }
+}
+
+fn open_at(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> std::result::Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    retry_on_rename(|| rustix::fs::openat2(root, os(path), flags, Mode::empty(), resolve))
 }
 
 /// What is there, the link itself for a link.

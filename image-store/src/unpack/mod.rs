@@ -74,8 +74,8 @@ pub(crate) fn unpack<T: Tape>(
     while let Some(entry) = stream.next_entry()? {
         entries += 1;
         check_limits(&entry, entries + writer.implied(), limits)?;
-        let name = quoted_bytes(&entry.path);
-        put(&mut writer, &entry, &mut stream).map_err(|e| e.within(&format!("entry {name}")))?;
+        put(&mut writer, &entry, &mut stream)
+            .map_err(|error| error.about(&format!("entry {}", quoted_bytes(&entry.path))))?;
     }
     let mut unpacked = writer.finish()?;
     unpacked.entries = entries;
@@ -84,13 +84,13 @@ pub(crate) fn unpack<T: Tape>(
 
 fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream<T>) -> Result<()> {
     let place = Place::of(&entry.path).map_err(refuse)?;
-    let empty_file = matches!(entry.kind, EntryKind::File { .. });
+    let is_file = matches!(entry.kind, EntryKind::File { .. });
     match place {
         Place::Root => match entry.kind {
             EntryKind::Directory => writer.root(entry),
             _ => Err(refuse("the root is not a directory")),
         },
-        Place::Opaque { .. } | Place::Whiteout { .. } if !empty_file => {
+        Place::Opaque { .. } | Place::Whiteout { .. } if !is_file => {
             Err(refuse("a whiteout that is not a file"))
         }
         Place::Opaque { parent } => writer.opaque(&parent),
