@@ -55,11 +55,35 @@ impl Call {
         }
     }
 
-    fn decision(self, default: u32) -> Decision {
-        match self.always {
-            Some(action) => Decision::Always(action),
-            None if self.cases.is_empty() => Decision::Always(default),
-            None => Decision::Cases(self.cases, default),
+    fn decision(self, default: u32, narrow: bool) -> Decision {
+        if let Some(action) = self.always {
+            return Decision::Always(action);
+        }
+        let mut otherwise = default;
+        let mut cases = Vec::new();
+        for mut case in self.cases {
+            // What is decided already needs no instructions.
+            let known = |condition: &Condition| condition.known(narrow);
+            if case
+                .conditions
+                .iter()
+                .any(|condition| known(condition) == Some(false))
+            {
+                continue;
+            }
+            case.conditions
+                .retain(|condition| known(condition).is_none());
+            if case.conditions.is_empty() {
+                otherwise = case.action;
+                break;
+            }
+            cases.push(case);
+        }
+        while cases.pop_if(|last| last.action == otherwise).is_some() {}
+        if cases.is_empty() {
+            Decision::Always(otherwise)
+        } else {
+            Decision::Cases(cases, otherwise)
         }
     }
 }
@@ -109,7 +133,7 @@ fn calls(policy: &Policy, table: &Table, abi: Abi) -> BTreeMap<u32, Decision> {
     }
     let decided = calls.into_iter();
     decided
-        .map(|(number, call)| (number, call.decision(policy.default)))
+        .map(|(number, call)| (number, call.decision(policy.default, abi.is_narrow())))
         .collect()
 }
 

@@ -49,6 +49,28 @@ pub(crate) struct Condition {
     pub(crate) comparison: Comparison,
 }
 
+impl Condition {
+    /// Whether it holds, where that does not depend on the argument. `narrow` arguments have 32 bits;
+    /// of the constant, then, only so many count when bits are compared.
+    pub(crate) fn known(&self, narrow: bool) -> Option<bool> {
+        let most = if narrow {
+            u64::from(u32::MAX)
+        } else {
+            u64::MAX
+        };
+        match self.comparison {
+            Comparison::Equal(_) | Comparison::NotEqual(_) => None,
+            Comparison::Masked { mask, .. } => (mask & most == 0).then_some(true),
+            Comparison::Less(0) => Some(false),
+            Comparison::Less(value) => (value > most).then_some(true),
+            Comparison::LessOrEqual(value) => (value >= most).then_some(true),
+            Comparison::Greater(value) => (value >= most).then_some(false),
+            Comparison::GreaterOrEqual(0) => Some(true),
+            Comparison::GreaterOrEqual(value) => (value > most).then_some(false),
+        }
+    }
+}
+
 /// What an argument is compared with, as unsigned numbers of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Comparison {

@@ -210,9 +210,6 @@ impl Writer {
     /// Compares as unsigned numbers; `test` is one of the two that mean "above".
     fn above(&mut self, test: Test, argument: u8, value: u64, yes: Label, no: Label) -> Label {
         let (high, low) = words(value);
-        if self.narrow && high != 0 {
-            return no;
-        }
         let entry = self.code.branch(test, low, yes, no);
         let entry = self.code.load(low_word(argument), entry);
         if self.narrow {

@@ -1,5 +1,11 @@
 //! Runs classic BPF as the kernel does for seccomp, in safe Rust, and refuses what the kernel refuses.
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests, which may panic"
+)]
 
 use hostrun_seccomp_profiles::{Abi, Filter};
 use libc::sock_filter;
@@ -7,9 +13,9 @@ use libc::sock_filter;
 pub(crate) const KILL: u32 = 0;
 pub(crate) const ALLOW: u32 = 0x7fff_0000;
 pub(crate) const ERRNO: u32 = 0x0005_0000;
-pub(crate) const EPERM: u32 = ERRNO | 1;
-pub(crate) const ENOSYS: u32 = ERRNO | 38;
-pub(crate) const EAFNOSUPPORT: u32 = ERRNO | 97;
+pub(crate) const EPERM: u32 = ERRNO + 1;
+pub(crate) const ENOSYS: u32 = ERRNO + 38;
+pub(crate) const EAFNOSUPPORT: u32 = ERRNO + 97;
 
 /// `struct seccomp_data` without the instruction pointer.
 #[derive(Debug, Clone, Copy)]
