@@ -5,6 +5,8 @@
 
 mod confine;
 mod place;
+#[cfg(test)]
+mod tests;
 mod writer;
 mod xattr;
 
