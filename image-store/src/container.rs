@@ -1,15 +1,18 @@
 //! The files of one container: writable layer, lease, and its root as a detached mount.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
+use crate::blobs::retry_on_rename;
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::overlay::{Overlay, RootOptions};
-use crate::store::{Folder, ImageRecord, empty};
+use crate::store::{Folder, Heir, ImageRecord, empty};
 
 /// Longest container id in bytes.
 const ID_MAX: usize = 200;
@@ -149,7 +152,41 @@ fn fill(dir: &Path, image: &ImageRecord) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(image.root.uid), Gid::from_raw(image.root.gid));
     rustix::fs::fchown(upper.fd(), Some(uid), Some(gid)).at("change owner", upper.path())?;
     rustix::fs::fchmod(upper.fd(), Mode::from_raw_mode(image.root.mode))
-        .at("change mode", upper.path())
+        .at("change mode", upper.path())?;
+    image
+        .directories
+        .iter()
+        .try_for_each(|heir| inherit(&upper, heir))
+}
+
+/// A directory of the writable layer merges with the ones below and shows its own attributes.
+fn inherit(upper: &Folder, heir: &Heir) -> Result<()> {
+    let path = OsStr::from_bytes(&heir.path.0);
+    let (uid, gid) = (
+        Uid::from_raw(heir.attributes.uid),
+        Gid::from_raw(heir.attributes.gid),
+    );
+    let mode = Mode::from_raw_mode(heir.attributes.mode);
+    // Our own record, and nothing but directories we just made: still never leave.
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let open = |path: &Path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        retry_on_rename(|| rustix::fs::openat2(upper.fd(), path, flags, Mode::empty(), resolve))
+    };
+    let (parent, name) = (Path::new(path).parent(), Path::new(path).file_name());
+    let (Some(parent), Some(name)) = (parent, name) else {
+        return Err(Error::corrupt("make directory", quoted(path), "not a path"));
+    };
+    let parent = open(parent).at("open", path)?;
+    rustix::fs::mkdirat(&parent, name, Mode::RWXU).at("make directory", path)?;
+    let fd = open(Path::new(path)).at("open", path)?;
+    rustix::fs::fchown(&fd, Some(uid), Some(gid)).at("change owner", path)?;
+    rustix::fs::fchmod(&fd, mode).at("change mode", path)
 }
 
 #[cfg(test)]

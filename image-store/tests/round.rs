@@ -158,3 +158,55 @@ fn many_layers_mount() {
     assert_eq!(read(&root, "f0").unwrap(), "0");
     assert_eq!(read(&root, "f139").unwrap(), "139");
 }
+
+/// A layer that brings `tmp/x` without an entry for `tmp` must not take `/tmp`'s mode away.
+#[test]
+fn directories_without_an_entry_keep_the_lower_layers_attributes() {
+    if !is_root() {
+        return;
+    }
+    let owned = |tar: Tar, name: &str| {
+        tar.bent(tar::EntryType::Directory, name.as_bytes(), b"", |h| {
+            h.set_mode(0o2750);
+            h.set_uid(1000);
+            h.set_gid(1001);
+        })
+    };
+    let base = Tar::new()
+        .dir_mode("tmp/", 0o1777)
+        .dir_mode("root/", 0o700)
+        .dir("home/");
+    let base = owned(owned(base, "home/app/"), "gone/").file("home/app/old", b"old");
+    let top = Tar::new()
+        .file("tmp/x", b"")
+        .file("home/app/deep/new", b"new")
+        .file(".wh.gone", b"")
+        .file("gone/again", b"");
+    let third = Tar::new().file("home/app/third", b"");
+    let layers: Vec<Layer> = [base, top, third]
+        .into_iter()
+        .map(|tar| Layer::plain(tar.end()))
+        .collect();
+    let host = Host::new();
+    let layout = Layout::with_image(&host.path("web"), &layers);
+    let image = host.load(&layout.source()).unwrap().remove(0);
+    let container = host.store.create_container("c", &image).unwrap();
+    let root = container.mount_root(&RootOptions::default()).unwrap();
+    for (path, mode, uid, gid) in [
+        ("tmp", 0o1777, 0, 0),
+        ("root", 0o700, 0, 0),
+        ("home", 0o755, 0, 0),
+        ("home/app", 0o2750, 1000, 1001),
+        ("home/app/deep", 0o755, 0, 0),
+        ("gone", 0o755, 0, 0),
+    ] {
+        let stat = rustix::fs::statat(&root, path, rustix::fs::AtFlags::empty()).unwrap();
+        assert_eq!(
+            (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid),
+            (mode, uid, gid),
+            "{path}"
+        );
+    }
+    assert_eq!(read(&root, "home/app/old").unwrap(), "old");
+    assert_eq!(read(&root, "home/app/deep/new").unwrap(), "new");
+}

@@ -274,6 +274,10 @@ impl Workspace {
         self.folder.fd()
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A name nothing in the workspace has.
     pub(crate) fn fresh_name(&self) -> String {
         format!("w{}", self.counter.fetch_add(1, Ordering::Relaxed))

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use super::Store;
 use super::disk::{Folder, Staged, Workspace, free_bytes};
-use super::record::{self, ImageRecord, LayerRecord};
+use super::heritage;
+use super::record::{self, ImageRecord, LayerRecord, PathBytes};
 use crate::blobs::Blobs;
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, Sums, digest_of, drain};
@@ -212,23 +213,13 @@ impl<'a> Ingest<'a> {
 
     fn record(&self, candidate: &Candidate, fresh: &[Fresh]) -> Result<ImageRecord> {
         let diff_ids = &candidate.config.diff_ids;
-        let mut root = RootAttributes {
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-        };
-        let (mut size, mut hidden) = (0_u64, 0);
-        for (index, diff_id) in diff_ids.iter().enumerate() {
-            let layer = match fresh.iter().find(|fresh| fresh.record.diff_id == *diff_id) {
-                Some(fresh) => fresh.record.clone(),
-                None => self.store.layer_record(diff_id)?,
-            };
-            root = layer.root.unwrap_or(root);
-            size = size.saturating_add(layer.bytes);
-            if layer.opaque_root {
-                hidden = index;
-            }
-        }
+        let layers = diff_ids.iter().map(|diff_id| self.view(diff_id, fresh));
+        let layers: Vec<heritage::View> = layers.collect::<Result<_>>()?;
+        let records = || layers.iter().map(|layer| &layer.record);
+        let root = records().rev().find_map(|record| record.root);
+        let hidden = records()
+            .rposition(|record| record.opaque_root)
+            .unwrap_or(0);
         Ok(ImageRecord {
             version: record::version(),
             config: candidate.config_blob.digest.clone(),
@@ -238,8 +229,29 @@ impl<'a> Ingest<'a> {
                 .map(|manifest| manifest.digest.clone()),
             layers: diff_ids.clone(),
             hidden,
-            root,
-            size,
+            root: root.unwrap_or(RootAttributes {
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+            }),
+            size: records().fold(0, |sum, record| sum.saturating_add(record.bytes)),
+            directories: heritage::settle(layers.get(hidden..).unwrap_or_default())?,
+        })
+    }
+
+    /// A layer of the image, be it in the store already or still in the workspace.
+    fn view(&self, diff_id: &Digest, fresh: &[Fresh]) -> Result<heritage::View> {
+        let fresh = fresh.iter().find(|fresh| fresh.record.diff_id == *diff_id);
+        let (record, dir) = match fresh {
+            Some(fresh) => (fresh.record.clone(), self.work.path().join(&fresh.name)),
+            None => (
+                self.store.layer_record(diff_id)?,
+                self.store.layer_path(diff_id),
+            ),
+        };
+        Ok(heritage::View {
+            record,
+            fs: Folder::open(dir.join("fs"))?,
         })
     }
 
@@ -280,7 +292,7 @@ fn layer_record(diff_id: &Digest, unpacked: Unpacked) -> LayerRecord {
         bytes: unpacked.bytes,
         root: unpacked.root,
         opaque_root: unpacked.opaque_root,
-        implied: unpacked.implied,
+        implied: unpacked.implied.into_iter().map(PathBytes).collect(),
     }
 }
 

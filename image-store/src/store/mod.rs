@@ -5,13 +5,14 @@
 //! places.
 
 mod disk;
+mod heritage;
 mod ingest;
 mod lookup;
 mod record;
 mod removal;
 
 pub(crate) use disk::{Folder, empty, is_no_directory};
-pub(crate) use record::ImageRecord;
+pub(crate) use record::{Heir, ImageRecord};
 
 use std::path::{Path, PathBuf};
 

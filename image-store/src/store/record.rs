@@ -55,6 +55,58 @@ pub(crate) struct ImageRecord {
     pub(crate) root: RootAttributes,
     /// Bytes of file data in all layers.
     pub(crate) size: u64,
+    /// Directories to make in a container's writable layer, parents first: see `heritage`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) directories: Vec<Heir>,
+}
+
+/// A directory whose attributes a higher layer hides without meaning to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Heir {
+    pub(crate) path: PathBytes,
+    #[serde(flatten)]
+    pub(crate) attributes: RootAttributes,
+}
+
+/// A path inside an image as text: what is not printable ASCII is written `%XX`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct PathBytes(pub(crate) Vec<u8>);
+
+impl From<PathBytes> for String {
+    fn from(path: PathBytes) -> Self {
+        use std::fmt::Write as _;
+        path.0.iter().fold(Self::new(), |mut text, byte| {
+            if byte.is_ascii_graphic() && *byte != b'%' {
+                text.push(char::from(*byte));
+            } else {
+                // Writing to a string cannot fail.
+                write!(text, "%{byte:02x}").ok();
+            }
+            text
+        })
+    }
+}
+
+impl TryFrom<String> for PathBytes {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((first, tail)) = rest.split_first() {
+            rest = tail;
+            if *first != b'%' {
+                bytes.push(*first);
+                continue;
+            }
+            let (digits, tail) = rest.split_at_checked(2).ok_or("cut off escape")?;
+            let digits = std::str::from_utf8(digits).map_err(|_utf8| "bad escape")?;
+            bytes.push(u8::from_str_radix(digits, 16).map_err(|_digit| "bad escape")?);
+            rest = tail;
+        }
+        Ok(Self(bytes))
+    }
 }
 
 /// `layers/<diffid>/meta.json`: what unpacking a layer came to.
@@ -67,7 +119,8 @@ pub(crate) struct LayerRecord {
     pub(crate) root: Option<RootAttributes>,
     pub(crate) opaque_root: bool,
     /// Directories without an entry of their own; their attributes are a lower layer's business.
-    pub(crate) implied: Vec<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) implied: Vec<PathBytes>,
 }
 
 /// What a file of ours has in common.
@@ -125,6 +178,13 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #[test]
+        fn paths_round_trip(bytes: Vec<u8>, text: String) {
+            let path = PathBytes(bytes);
+            prop_assert_eq!(PathBytes::try_from(String::from(path.clone())), Ok(path));
+            drop(PathBytes::try_from(text));
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             drop(decode::<ImageRecord>(&bytes));

@@ -75,7 +75,7 @@ pub(crate) fn unpack<T: Tape>(
     let mut entries = 0_u64;
     while let Some(entry) = stream.next_entry()? {
         entries += 1;
-        check_limits(&entry, entries + writer.implied(), limits)?;
+        check_limits(&entry, entries, writer.implied(), limits)?;
         put(&mut writer, &entry, &mut stream)
             .map_err(|error| error.about(&format!("entry {}", quoted_bytes(&entry.path))))?;
     }
@@ -101,7 +101,7 @@ fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream
     }
 }
 
-fn check_limits(entry: &Entry, entries: u64, limits: &Limits) -> Result<()> {
+fn check_limits(entry: &Entry, entries: u64, implied: u64, limits: &Limits) -> Result<()> {
     let too_many = |what, limit| {
         let subject = format!("entry {}", quoted_bytes(&entry.path));
         Err(Error::new(
@@ -113,6 +113,9 @@ fn check_limits(entry: &Entry, entries: u64, limits: &Limits) -> Result<()> {
     };
     if entries > limits.entries {
         return too_many("entries", limits.entries);
+    }
+    if implied > limits.implied {
+        return too_many("directories without an entry", limits.implied);
     }
     if entry.xattrs.len() > limits.xattrs {
         return too_many("extended attributes", limits.xattrs as u64);
