@@ -2,7 +2,7 @@
 
 use crate::attend::release;
 use crate::bundle;
-use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot, Stats};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::id::ContainerId;
@@ -272,6 +272,18 @@ impl Container {
         match self.cgroup(record.as_ref())? {
             Some(cgroup) => Ok(cgroup.pids()?),
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// What its cgroup used so far; parts the host has no controller for are absent.
+    ///
+    /// # Errors
+    /// `WrongState` where it has no cgroup any more.
+    pub fn stats(&self) -> Result<Stats> {
+        let record = self.record()?;
+        match self.cgroup(record.as_ref())? {
+            Some(cgroup) => Ok(cgroup.stats()?),
+            None => Err(self.wrong_state("read statistics of", "its cgroup is gone")),
         }
     }
 }

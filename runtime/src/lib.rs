@@ -49,6 +49,7 @@ mod timings;
 pub mod users;
 
 pub use bundle::Bundle;
+pub use cgroup::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
 pub use container::Container;
 pub use error::{Error, ErrorKind, Result};
 pub use id::ContainerId;

@@ -49,4 +49,4 @@ pub(crate) use leaf::Leaf;
 pub(crate) use mount::CgroupRoot;
 pub(crate) use path::CgroupPath;
 pub(crate) use resources::{Problem, Resources};
-pub(crate) use stats::Stats;
+pub use stats::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};

@@ -17,118 +17,118 @@ use parse::{flat, limit, nested, number, pressure};
 
 /// Statistics of one cgroup and all below it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Stats {
+pub struct Stats {
     /// Processor time; there without the controller, too.
-    pub(crate) cpu: Option<CpuStats>,
+    pub cpu: Option<CpuStats>,
     /// Memory controller.
-    pub(crate) memory: Option<MemoryStats>,
+    pub memory: Option<MemoryStats>,
     /// Pids controller.
-    pub(crate) pids: Option<PidsStats>,
+    pub pids: Option<PidsStats>,
     /// Io controller, per device.
-    pub(crate) io: Option<Vec<DeviceIo>>,
+    pub io: Option<Vec<DeviceIo>>,
     /// Huge pages by size, `2MB`.
-    pub(crate) hugetlb: BTreeMap<String, HugePages>,
+    pub hugetlb: BTreeMap<String, HugePages>,
     /// Stalls for want of a processor.
-    pub(crate) cpu_pressure: Option<Pressure>,
+    pub cpu_pressure: Option<Pressure>,
     /// Stalls for want of memory.
-    pub(crate) memory_pressure: Option<Pressure>,
+    pub memory_pressure: Option<Pressure>,
     /// Stalls for want of input and output.
-    pub(crate) io_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
 }
 
 /// `cpu.stat`, in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct CpuStats {
+pub struct CpuStats {
     /// In total.
-    pub(crate) usage_usec: u64,
+    pub usage_usec: u64,
     /// In user mode.
-    pub(crate) user_usec: u64,
+    pub user_usec: u64,
     /// In the kernel.
-    pub(crate) system_usec: u64,
+    pub system_usec: u64,
     /// Periods of `cpu.max` so far; needs the cpu controller like the next two.
-    pub(crate) periods: Option<u64>,
+    pub periods: Option<u64>,
     /// Periods in which the quota was used up.
-    pub(crate) throttled_periods: Option<u64>,
+    pub throttled_periods: Option<u64>,
     /// Time spent waiting for the next period.
-    pub(crate) throttled_usec: Option<u64>,
+    pub throttled_usec: Option<u64>,
 }
 
 /// `memory.*`, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct MemoryStats {
+pub struct MemoryStats {
     /// In use now.
-    pub(crate) current: u64,
+    pub current: u64,
     /// The limit; `None` is unlimited.
-    pub(crate) max: Option<u64>,
+    pub max: Option<u64>,
     /// Highest use so far, since Linux 5.19.
-    pub(crate) peak: Option<u64>,
+    pub peak: Option<u64>,
     /// Swap in use.
-    pub(crate) swap_current: Option<u64>,
+    pub swap_current: Option<u64>,
     /// Swap limit; `None` is unlimited or no swap accounting.
-    pub(crate) swap_max: Option<u64>,
+    pub swap_max: Option<u64>,
     /// `memory.events`: low, high, max, oom, oom_kill, oom_group_kill. `oom_kill` counts killed processes.
-    pub(crate) events: BTreeMap<String, u64>,
+    pub events: BTreeMap<String, u64>,
     /// `memory.stat`: anon, file, kernel and so on.
-    pub(crate) detail: BTreeMap<String, u64>,
+    pub detail: BTreeMap<String, u64>,
 }
 
 /// `pids.*`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct PidsStats {
+pub struct PidsStats {
     /// Tasks now.
-    pub(crate) current: u64,
+    pub current: u64,
     /// The limit; `None` is unlimited.
-    pub(crate) max: Option<u64>,
+    pub max: Option<u64>,
 }
 
 /// A line of `io.stat`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct DeviceIo {
+pub struct DeviceIo {
     /// Device number.
-    pub(crate) major: u32,
+    pub major: u32,
     /// Device number.
-    pub(crate) minor: u32,
+    pub minor: u32,
     /// Bytes read.
-    pub(crate) read_bytes: u64,
+    pub read_bytes: u64,
     /// Bytes written.
-    pub(crate) write_bytes: u64,
+    pub write_bytes: u64,
     /// Reads.
-    pub(crate) reads: u64,
+    pub reads: u64,
     /// Writes.
-    pub(crate) writes: u64,
+    pub writes: u64,
 }
 
 /// `hugetlb.SIZE.*`, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct HugePages {
+pub struct HugePages {
     /// In use now.
-    pub(crate) current: u64,
+    pub current: u64,
     /// The limit; `None` is unlimited.
-    pub(crate) max: Option<u64>,
+    pub max: Option<u64>,
     /// How often the limit was hit.
-    pub(crate) max_events: u64,
+    pub max_events: u64,
 }
 
 /// A pressure file (`Documentation/accounting/psi.rst`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Pressure {
+pub struct Pressure {
     /// Some tasks were stalled.
-    pub(crate) some: Stall,
+    pub some: Stall,
     /// All tasks were stalled.
-    pub(crate) full: Option<Stall>,
+    pub full: Option<Stall>,
 }
 
 /// Percent of the time over three windows, and the total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Stall {
+pub struct Stall {
     /// Over 10 seconds.
-    pub(crate) avg10: f64,
+    pub avg10: f64,
     /// Over 60 seconds.
-    pub(crate) avg60: f64,
+    pub avg60: f64,
     /// Over 300 seconds.
-    pub(crate) avg300: f64,
+    pub avg300: f64,
     /// In microseconds since the cgroup was made.
-    pub(crate) total_usec: u64,
+    pub total_usec: u64,
 }
 
 impl Cgroup {

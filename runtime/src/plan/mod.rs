@@ -9,6 +9,8 @@ mod options;
 pub(crate) mod process;
 mod refusal;
 pub(crate) mod sysctls;
+#[cfg(test)]
+mod tests;
 
 use crate::cgroup::{CgroupPath, Resources};
 use crate::error::Result;

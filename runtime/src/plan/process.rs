@@ -65,11 +65,7 @@ pub(crate) fn plan(process: &Process, last: u32, refusals: &mut Refusals) -> Pro
             .iter()
             .map(|arg| refusals.c_string("process.args", arg.as_str()))
             .collect(),
-        needs_home: !environment.iter().any(|entry| {
-            entry
-                .strip_prefix("HOME=")
-                .is_some_and(|home| !home.is_empty())
-        }),
+        needs_home: !environment.iter().any(|entry| entry.starts_with("HOME=")),
         envp: environment
             .iter()
             .map(|entry| refusals.c_string("process.env", *entry))
@@ -117,6 +113,8 @@ fn environment(entries: &[String]) -> Vec<&str> {
         .filter(|entry| seen.insert(name(entry)))
         .collect();
     kept.reverse();
+    // An empty HOME is none: it is looked up and added later.
+    kept.retain(|entry| *entry != "HOME=");
     kept
 }
 

@@ -1,0 +1,163 @@
+//! Processes: namespaces, identity, limits, filters.
+
+use super::{Errno, Result, best_effort, call, check};
+use crate::orders::{Fd, Rlimit};
+use core::ffi::{CStr, c_char};
+use core::mem::{size_of, zeroed};
+use core::ptr::null_mut;
+
+/// `setsid(2)`.
+pub(crate) fn setsid() -> Result<i32> {
+    call!(libc::SYS_setsid)
+}
+
+/// `prctl(2)` with one argument.
+pub(crate) fn prctl(option: i32, argument: u64) -> Result<i32> {
+    call!(libc::SYS_prctl, option, argument, 0_u64, 0_u64, 0_u64)
+}
+
+/// `prctl(2)` with two arguments.
+pub(crate) fn prctl2(option: i32, first: u64, second: u64) -> Result<i32> {
+    call!(libc::SYS_prctl, option, first, second, 0_u64, 0_u64)
+}
+
+/// `setns(2)`.
+pub(crate) fn setns(fd: Fd, flags: i32) -> Result<i32> {
+    call!(libc::SYS_setns, fd.0, flags)
+}
+
+/// `unshare(2)`.
+pub(crate) fn unshare(flags: i32) -> Result<i32> {
+    call!(libc::SYS_unshare, flags)
+}
+
+/// `clone3(2)` as a sibling, with a pidfd. `Ok(None)` in the new process.
+pub(crate) fn clone_sibling(flags: u64) -> Result<Option<Fd>> {
+    let mut pidfd: i32 = -1;
+    // SAFETY: all zeroes is a valid clone_args.
+    let mut args: libc::clone_args = unsafe { zeroed() };
+    args.flags = flags | (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    // No CLONE_VM: both processes go on with memory of their own.
+    match call!(
+        libc::SYS_clone3,
+        &raw const args,
+        size_of::<libc::clone_args>()
+    )? {
+        0 => Ok(None),
+        _ => Ok(Some(Fd(pidfd))),
+    }
+}
+
+/// `sethostname(2)`.
+pub(crate) fn sethostname(name: &[u8]) -> Result<i32> {
+    call!(libc::SYS_sethostname, name.as_ptr(), name.len())
+}
+
+/// `setdomainname(2)`.
+pub(crate) fn setdomainname(name: &[u8]) -> Result<i32> {
+    call!(libc::SYS_setdomainname, name.as_ptr(), name.len())
+}
+
+/// `prlimit(2)` on ourselves.
+pub(crate) fn set_rlimit(limit: &Rlimit) -> Result<i32> {
+    let value: [u64; 2] = [limit.soft, limit.hard];
+    call!(
+        libc::SYS_prlimit64,
+        0_i32,
+        limit.resource,
+        &raw const value,
+        null_mut::<u64>()
+    )
+}
+
+/// `keyctl(2)` `KEYCTL_JOIN_SESSION_KEYRING`.
+pub(crate) fn join_session_keyring(name: &CStr) -> Result<i32> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    call!(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr())
+}
+
+/// `setgroups(2)`, this thread only: there is no other.
+pub(crate) fn setgroups(groups: &[u32]) -> Result<i32> {
+    call!(libc::SYS_setgroups, groups.len(), groups.as_ptr())
+}
+
+/// `setresgid(2)`.
+pub(crate) fn setresgid(gid: u32) -> Result<i32> {
+    call!(libc::SYS_setresgid, gid, gid, gid)
+}
+
+/// `setresuid(2)`.
+pub(crate) fn setresuid(uid: u32) -> Result<i32> {
+    call!(libc::SYS_setresuid, uid, uid, uid)
+}
+
+/// `capset(2)`.
+pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<i32> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let low = |set: u64| (set & 0xffff_ffff) as u32;
+    let high = |set: u64| (set >> 32) as u32;
+    let header: [u32; 2] = [VERSION_3, 0];
+    let data: [u32; 6] = [
+        low(effective),
+        low(permitted),
+        low(inheritable),
+        high(effective),
+        high(permitted),
+        high(inheritable),
+    ];
+    call!(libc::SYS_capset, &raw const header, &raw const data)
+}
+
+/// `seccomp(2)` `SECCOMP_SET_MODE_FILTER`.
+pub(crate) fn install_filter(program: &[libc::sock_filter], flags: u32) -> Result<i32> {
+    const SECCOMP_SET_MODE_FILTER: u32 = 1;
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(0),
+        // The kernel only reads; the type is not const for historical reasons.
+        filter: program.as_ptr().cast_mut(),
+    };
+    call!(
+        libc::SYS_seccomp,
+        SECCOMP_SET_MODE_FILTER,
+        flags,
+        &raw const filter
+    )
+}
+
+/// `rt_sigprocmask(2)`: unblock everything; a payload starts with a clean mask.
+pub(crate) fn unblock_signals() -> Result<i32> {
+    let none: u64 = 0;
+    call!(
+        libc::SYS_rt_sigprocmask,
+        libc::SIG_SETMASK,
+        &raw const none,
+        null_mut::<u64>(),
+        size_of::<u64>()
+    )
+}
+
+/// `rt_sigaction(2)`: the default action. Ignored signals would survive `execve(2)`.
+pub(crate) fn reset_signal(number: u64) {
+    let action: [u64; 4] = [0; 4];
+    best_effort(call!(
+        libc::SYS_rt_sigaction,
+        number,
+        &raw const action,
+        null_mut::<u64>(),
+        size_of::<u64>()
+    ));
+}
+
+/// `execve(2)`. Returns only on failure.
+pub(crate) fn execve(path: &CStr, argv: &[*const c_char], envp: &[*const c_char]) -> Errno {
+    match call!(
+        libc::SYS_execve,
+        path.as_ptr(),
+        argv.as_ptr(),
+        envp.as_ptr()
+    ) {
+        Ok(_) => Errno(libc::EINVAL),
+        Err(errno) => errno,
+    }
+}
