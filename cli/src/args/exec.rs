@@ -1,0 +1,52 @@
+//! `hostrun exec`.
+
+use crate::flags::environment::{self, Variable};
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Run a command in a running container.
+///
+/// Options end at CONTAINER. Environment, user, working directory, capabilities and filter are those of the container
+/// unless a flag says otherwise.
+#[derive(Debug, Parser)]
+#[command(
+    name = "exec",
+    bin_name = "hostrun exec",
+    override_usage = "hostrun exec [OPTIONS] CONTAINER COMMAND [ARG]..."
+)]
+pub(crate) struct Exec {
+    /// Leave the command running and return
+    #[arg(short = 'd', long)]
+    pub(crate) detach: bool,
+    /// Keep standard input open
+    #[arg(short = 'i', long)]
+    pub(crate) interactive: bool,
+    /// Give the command a terminal
+    #[arg(short = 't', long)]
+    pub(crate) tty: bool,
+    /// Set a variable; without a value it is taken from the environment of hostrun
+    #[arg(short = 'e', long = "env", value_name = "NAME[=VALUE]", value_parser = environment::variable)]
+    pub(crate) env: Vec<Variable>,
+    /// Read variables from FILE, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// The user and group, by name or number in the container
+    #[arg(short = 'u', long, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// The working directory
+    #[arg(short = 'w', long, alias = "cwd", value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Give the command all capabilities
+    #[arg(long)]
+    pub(crate) privileged: bool,
+    /// Write the process id of the command to FILE
+    #[arg(long, alias = "pidfile", value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Keep N descriptors after the standard three open in the command
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+
+    /// The container, then the command and its arguments
+    #[arg(value_name = "CONTAINER COMMAND [ARG]", required = true, num_args = 2.., trailing_var_arg = true)]
+    pub(crate) words: Vec<String>,
+}

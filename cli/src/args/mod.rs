@@ -1,0 +1,7 @@
+//! The command line exactly as typed: one struct a verb, so that only the chosen verb's tree is ever built.
+
+pub(crate) mod bundles;
+pub(crate) mod containers;
+pub(crate) mod exec;
+pub(crate) mod images;
+pub(crate) mod run;

@@ -1,0 +1,160 @@
+//! Putting a container together out of an image and flags: record, root, user, volumes, files of /etc, configuration.
+//!
+//! Whatever was made is taken away again unless [`Assembly::keep`] is reached.
+
+mod copy;
+mod etc;
+mod facts;
+mod volumes;
+
+pub(crate) use facts::{identity, own_environment, read_variables};
+
+use crate::args::run::Run;
+use crate::globals::Globals;
+use crate::record::{Meta, Record, Records};
+use crate::stopwatch::Stopwatch;
+use crate::{clock, report, spec};
+use anyhow::{Context, Result};
+use hostrun_image_store::{Image, RootOptions, Store};
+use hostrun_runtime::Signal;
+use oci_spec::image::Config;
+use oci_spec::runtime::Spec;
+use std::os::fd::OwnedFd;
+
+/// A container that is ready to be started.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    pub(crate) record: Record,
+    pub(crate) spec: Spec,
+    /// The root, mounted but nowhere attached.
+    pub(crate) root: OwnedFd,
+    scaffold: Scaffold,
+}
+
+/// Takes an unfinished container away again.
+#[derive(Debug)]
+pub(crate) struct Scaffold {
+    globals: Globals,
+    record: Record,
+    name: Option<String>,
+    keep: bool,
+}
+
+impl Drop for Scaffold {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        if let Err(error) = remove(&self.globals, &self.record) {
+            report::warn(&format!("{error:#}"));
+        }
+        if let Some(name) = &self.name {
+            Records::of(&self.globals.store).release(name, self.record.id());
+        }
+    }
+}
+
+impl Assembly {
+    /// From here on the container is removed only when somebody asks for it.
+    pub(crate) fn keep(mut self) -> (Record, Spec, OwnedFd) {
+        self.scaffold.keep = true;
+        (self.record, self.spec, self.root)
+    }
+}
+
+/// Builds a container.
+///
+/// # Errors
+/// When the flags contradict each other or the image, or the store or the host cannot do it. Nothing is left behind.
+pub(crate) fn build(
+    globals: &Globals,
+    store: &Store,
+    flags: &Run,
+    image: &Image,
+    watch: &mut Stopwatch,
+) -> Result<Assembly> {
+    let config = image.config().config().clone().unwrap_or_default();
+    let stop_signal = check(flags, &config)?;
+    let record = Records::of(&globals.store).create(flags.name.as_deref())?;
+    let scaffold = Scaffold {
+        globals: globals.clone(),
+        record: record.clone(),
+        name: flags.name.clone(),
+        keep: false,
+    };
+    let container = store.create_container(record.id(), image)?;
+    watch.mark("container");
+    let root = container.mount_root(&RootOptions::default())?;
+    watch.mark("root mount");
+    let facts = facts::gather(globals, flags, &config, &record, &root)?;
+    let spec = spec::generate(flags, &config, &facts)?;
+    record.write_config(&spec::to_json(&spec)?)?;
+    record.write_meta(&meta(flags, image, &spec, stop_signal))?;
+    watch.mark("configuration");
+    Ok(Assembly {
+        record,
+        spec,
+        root,
+        scaffold,
+    })
+}
+
+/// What can be refused before anything exists.
+fn check(flags: &Run, config: &Config) -> Result<String> {
+    spec::check_limits(&flags.limits)?;
+    spec::command(flags, config)?;
+    spec::working_dir(flags, config)?;
+    let signal = spec::stop_signal(flags, config);
+    Signal::parse(&signal).with_context(|| format!("the stop signal '{signal}' is not one"))?;
+    Ok(signal)
+}
+
+fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
+    let command = spec
+        .process()
+        .as_ref()
+        .and_then(|process| process.args().clone())
+        .unwrap_or_default();
+    let skip = if flags.process.init { 3 } else { 0 };
+    let mut labels: std::collections::BTreeMap<String, String> = image
+        .config()
+        .labels_of_config()
+        .into_iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    labels.extend(
+        flags
+            .labels
+            .iter()
+            .map(|pair| (pair.key.clone(), pair.value.clone())),
+    );
+    Meta {
+        name: flags.name.clone(),
+        image: flags.words.first().cloned().unwrap_or_default(),
+        image_id: image.id().to_string(),
+        command: command.into_iter().skip(skip).collect(),
+        created: clock::now().to_rfc3339(),
+        labels,
+        stop_signal,
+        auto_remove: flags.rm,
+        detached: flags.detach,
+        terminal: flags.tty,
+        interactive: flags.interactive,
+    }
+}
+
+/// Takes a container's directories away: its layer, its record, its name.
+///
+/// # Errors
+/// When something of it cannot be removed.
+pub(crate) fn remove(globals: &Globals, record: &Record) -> Result<()> {
+    let store = Store::open(&globals.store)?;
+    match store.remove_container(record.id()) {
+        Err(error) if error.kind() != hostrun_image_store::ErrorKind::NotFound => {
+            return Err(error.into());
+        }
+        _ => {}
+    }
+    Records::of(&globals.store).remove(record)
+}

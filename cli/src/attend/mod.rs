@@ -1,0 +1,149 @@
+//! Waiting for a container in the foreground: its end, our signals and perhaps its terminal, in one poll loop.
+
+mod relay;
+mod terminal;
+
+pub(crate) use relay::Relay;
+pub(crate) use terminal::window_size;
+
+use anyhow::{Context, Result};
+use hostrun_runtime::{Exit, Running, Signal};
+use nix::sys::signal::{SigSet, Signal as Named};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use relay::Place;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a person or a manager sends us and means for the container.
+const FORWARDED: [Named; 8] = [
+    Named::SIGHUP,
+    Named::SIGINT,
+    Named::SIGQUIT,
+    Named::SIGTERM,
+    Named::SIGUSR1,
+    Named::SIGUSR2,
+    Named::SIGALRM,
+    Named::SIGWINCH,
+];
+
+/// How long a terminal may stay silent after the end before nobody is expected to write any more. Only processes that
+/// outlive process 1 (in the host's pid namespace) make this wait happen.
+const SILENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
+/// Signals held back for forwarding. Made before the start, so that none is lost and none ends us.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    signals: SignalFd,
+}
+
+impl Attention {
+    /// Blocks the forwarded signals and opens a descriptor for them.
+    ///
+    /// # Errors
+    /// When the kernel refuses either.
+    pub(crate) fn begin() -> Result<Self> {
+        let set: SigSet = FORWARDED.into_iter().collect();
+        set.thread_block().context("cannot hold signals back")?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals =
+            SignalFd::with_flags(&set, flags).context("cannot open a signal descriptor")?;
+        Ok(Self { signals })
+    }
+
+    /// Stays until the container's end.
+    ///
+    /// # Errors
+    /// When poll or wait fail.
+    pub(crate) fn stay(&self, running: &Running, mut relay: Option<Relay>) -> Result<Exit> {
+        let mut ended = running.pidfd().is_none();
+        loop {
+            if ended && relay.as_ref().is_none_or(Relay::is_drained) {
+                return running.wait().context("cannot wait for the container");
+            }
+            let ready = self.next(running, relay.as_ref(), ended)?;
+            if ready.is_empty() {
+                return running.wait().context("cannot wait for the container");
+            }
+            for (source, flags) in ready {
+                match source {
+                    Source::End => ended = true,
+                    Source::Signal => self.forward(running, relay.as_ref())?,
+                    Source::Terminal(place) => {
+                        if let Some(relay) = &mut relay {
+                            relay.step(place, flags);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for something to happen; empty after a silence when the container has ended.
+    fn next(
+        &self,
+        running: &Running,
+        relay: Option<&Relay>,
+        ended: bool,
+    ) -> Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signal];
+        let signals = self.signals.as_fd();
+        let mut fds = vec![PollFd::from_borrowed_fd(signals, PollFlags::IN)];
+        if let (Some(pidfd), false) = (running.pidfd(), ended) {
+            sources.push(Source::End);
+            fds.push(PollFd::from_borrowed_fd(pidfd, PollFlags::IN));
+        }
+        for (place, fd, flags) in relay.map(|relay| relay.wants(ended)).unwrap_or_default() {
+            sources.push(Source::Terminal(place));
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        loop {
+            match poll(&mut fds, ended.then_some(&SILENCE)) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error).context("cannot poll"),
+            }
+        }
+        let happened = sources.into_iter().zip(fds.iter().map(PollFd::revents));
+        Ok(happened.filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    /// The descriptor that tells of a signal.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+
+    /// Hands on the signals that have come.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) fn forward(&self, running: &Running, relay: Option<&Relay>) -> Result<()> {
+        while let Some(signal) = self.signals.read_signal().context("cannot read a signal")? {
+            if let (Some(relay), true) = (relay, signal.ssi_signo == Named::SIGWINCH as u32) {
+                relay.resize();
+                continue;
+            }
+            let signal = Signal::parse(&signal.ssi_signo.to_string())?;
+            // The container may have ended just now; then there is nobody to tell.
+            if let Err(error) = running.signal(signal)
+                && error.kind() != hostrun_runtime::ErrorKind::NotFound
+            {
+                crate::report::warn(&format!(
+                    "cannot forward signal {}: {error}",
+                    signal.number()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    End,
+    Signal,
+    Terminal(Place),
+}

@@ -1,0 +1,127 @@
+//! `hostrun exec`: one more process in a running container.
+
+use crate::args::exec::Exec;
+use crate::assembly;
+use crate::attend::{Attention, Relay};
+use crate::flags::environment::Environment;
+use crate::flags::path::ContainerPath;
+use crate::globals::Globals;
+use crate::report::{self, Failure};
+use crate::spec::{self, host};
+use crate::target::Target;
+use anyhow::{Context, Result};
+use hostrun_runtime::{Container, ExecRequest, Stdio, Stream, seal};
+use oci_spec::runtime::{Capabilities, Process, User};
+use std::os::fd::AsFd;
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the container does not run, or the command cannot be started in it.
+pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
+    // First of all: a process that joins a container can be seen from inside it.
+    seal::ensure()?;
+    if args.detach && args.tty {
+        return Err(report::usage(
+            "--detach and --tty do not go together: nobody would hold the terminal",
+        ));
+    }
+    let (Some(name), Some(command)) = (args.words.first(), args.words.get(1..)) else {
+        return Err(report::usage("exec needs a container and a command"));
+    };
+    let target = Target::find(globals, name)?;
+    let container = target.running()?;
+    let process = process(&container, args, command)?;
+    let quiet = |stream: Stream| if args.detach { Stream::Null } else { stream };
+    let stdio = Stdio {
+        stdin: if args.interactive {
+            quiet(Stream::Inherit)
+        } else {
+            Stream::Null
+        },
+        stdout: quiet(Stream::Inherit),
+        stderr: quiet(Stream::Inherit),
+    };
+    let request = ExecRequest::new(process)
+        .with_stdio(stdio)
+        .with_preserved_fds(args.preserve_fds);
+    let attention = if args.detach {
+        None
+    } else {
+        Some(Attention::begin()?)
+    };
+    let mut running = container.exec(request)?;
+    if let Some(path) = &args.pid_file {
+        super::run::write_pid(path, running.pid())?;
+    }
+    let Some(attention) = attention else {
+        return Ok(0);
+    };
+    let relay = running
+        .take_console()
+        .map(|master| Relay::connect(master, args.interactive))
+        .transpose()?;
+    Ok(attention.stay(&running, relay)?.status())
+}
+
+/// The container's own process with what the flags change.
+fn process(container: &Container, args: &Exec, command: &[String]) -> Result<Process> {
+    let spec = container.spec()?;
+    let mut process = spec
+        .process()
+        .clone()
+        .context("the container's configuration has no process")?;
+    let variables = assembly::read_variables(&args.env_file, &args.env)?;
+    let own = assembly::own_environment(&variables);
+    let mut environment = Environment::default();
+    for entry in process.env().iter().flatten() {
+        environment.take(entry);
+    }
+    if let Some(user) = &args.user {
+        let root = container.root()?;
+        let identity = assembly::identity(root.as_fd(), user, &[])?;
+        let mut user = User::default();
+        user.set_uid(identity.uid)
+            .set_gid(identity.gid)
+            .set_additional_gids(Some(identity.additional_gids));
+        process.set_user(user);
+        environment.set("HOME", &identity.home);
+        hold_by_user(&mut process);
+    }
+    if args.tty {
+        environment.set_default("TERM", "xterm");
+    }
+    spec::apply_variables(&mut environment, &variables, &own);
+    if let Some(dir) = &args.workdir {
+        let dir =
+            ContainerPath::new(dir).map_err(|why| Failure::new(format!("--workdir: {why}")))?;
+        process.set_cwd(dir.as_str().into());
+    }
+    if args.privileged {
+        process.set_capabilities(Some(spec::full_capabilities(&host::capabilities()?)));
+    }
+    process
+        .set_args(Some(command.to_vec()))
+        .set_env(Some(environment.into_entries()))
+        .set_terminal(Some(args.tty))
+        .set_console_size(None);
+    Ok(process)
+}
+
+/// Gives the new user of a process what that user would hold: root all that the container may have, others nothing.
+fn hold_by_user(process: &mut Process) {
+    let Some(mut sets) = process.capabilities().clone() else {
+        return;
+    };
+    let root = process.user().uid() == 0;
+    let held = if root {
+        sets.bounding().clone()
+    } else {
+        Some(Capabilities::new())
+    };
+    sets.set_effective(held.clone())
+        .set_permitted(held)
+        .set_inheritable(None)
+        .set_ambient(None);
+    process.set_capabilities(Some(sets));
+}

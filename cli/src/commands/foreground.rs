@@ -1,0 +1,114 @@
+//! A start that stays: the same for a foreground container and for the monitor of a detached one.
+
+use crate::args::run::Run;
+use crate::assembly::{self, Assembly};
+use crate::attend::{Attention, Relay};
+use crate::clock;
+use crate::globals::Globals;
+use crate::record::{Phase, Record, Status};
+use crate::stopwatch::Stopwatch;
+use anyhow::{Context, Result};
+use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Stream};
+
+/// Starts a container and stays until its end.
+///
+/// # Errors
+/// When it cannot be started, or its end cannot be recorded.
+pub(super) fn main(
+    globals: &Globals,
+    args: &Run,
+    assembly: Assembly,
+    watch: &mut Stopwatch,
+) -> Result<u8> {
+    let stdio = Stdio {
+        stdin: if args.interactive {
+            Stream::Inherit
+        } else {
+            Stream::Null
+        },
+        ..Stdio::default()
+    };
+    let root = assembly
+        .root
+        .try_clone()
+        .context("cannot duplicate the root's descriptor")?;
+    let request = Request::new(assembly.spec.clone(), assembly.record.dir())
+        .with_root_mount(root)
+        .with_stdio(stdio)
+        .with_preserved_fds(args.preserve_fds);
+    let attention = Attention::begin()?;
+    let attendance = assembly.record.attend()?;
+    let mut running = start(globals, &assembly.record, request)?;
+    let (record, _spec, root) = assembly.keep();
+    drop(root);
+    watch.start(running.timings());
+    let exit = attended(args, &attention, &mut running);
+    let status = finish(globals, &record, exit);
+    attendance.end();
+    if args.rm {
+        assembly::remove(globals, &record)?;
+    }
+    if args.timings {
+        watch.print();
+    }
+    status
+}
+
+fn attended(args: &Run, attention: &Attention, running: &mut Running) -> Result<Exit> {
+    if let Some(path) = &args.pidfile {
+        super::run::write_pid(path, running.pid())?;
+    }
+    let relay = running
+        .take_console()
+        .map(|master| Relay::connect(master, args.interactive))
+        .transpose()?;
+    attention.stay(running, relay)
+}
+
+/// Starts it and writes down that it runs.
+///
+/// # Errors
+/// When it cannot be started.
+pub(super) fn start(globals: &Globals, record: &Record, request: Request) -> Result<Running> {
+    let runtime = Runtime::open(&globals.root)?;
+    let running = runtime.run(&ContainerId::new(record.id())?, request)?;
+    let status = Status {
+        phase: Phase::Running,
+        pid: Some(running.pid()),
+        started: Some(clock::now().to_rfc3339()),
+        ..Status::default()
+    };
+    if let Err(error) = record.write_status(&status) {
+        // Nobody could find it again.
+        delete(globals, record)?;
+        return Err(error);
+    }
+    Ok(running)
+}
+
+/// Takes down what is left of it and writes down how it ended.
+///
+/// # Errors
+/// The error of waiting, of taking down, or of writing, whichever came first.
+pub(super) fn finish(globals: &Globals, record: &Record, exit: Result<Exit>) -> Result<u8> {
+    let deleted = delete(globals, record);
+    let mut status = record.status().unwrap_or_default();
+    status.phase = Phase::Exited;
+    status.finished = Some(clock::now().to_rfc3339());
+    status.exit_code = exit.as_ref().ok().map(|exit| exit.status());
+    status.error = exit.as_ref().err().map(|error| format!("{error:#}"));
+    let written = record.write_status(&status);
+    let exit = exit?;
+    deleted?;
+    written?;
+    Ok(exit.status())
+}
+
+/// Forced, as processes may outlive process 1 where the pid namespace is not the container's own.
+fn delete(globals: &Globals, record: &Record) -> Result<()> {
+    let runtime = Runtime::open(&globals.root)?;
+    let container = runtime.container(&ContainerId::new(record.id())?)?;
+    container
+        .delete(true)
+        .context("cannot clean up after the container")
+}

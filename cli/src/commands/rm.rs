@@ -1,0 +1,39 @@
+//! `hostrun rm`.
+
+use crate::args::containers::Rm;
+use crate::globals::Globals;
+use crate::report::Failure;
+use crate::target::Target;
+use crate::{assembly, output};
+use anyhow::Result;
+
+/// Runs the verb.
+///
+/// # Errors
+/// When a container is not there, or runs and force was not asked for; the others are removed all the same.
+pub(crate) fn main(globals: &Globals, args: &Rm) -> Result<u8> {
+    super::each(&args.containers, |name| {
+        let target = match Target::find(globals, name) {
+            Err(_) if args.force => return Ok(()),
+            other => other?,
+        };
+        remove(globals, &target, args.force)?;
+        output::line(name)
+    })
+}
+
+fn remove(globals: &Globals, target: &Target, force: bool) -> Result<()> {
+    if force {
+        super::stop::kill_now(target)?;
+    } else if target.pidfd()?.is_some() {
+        let failure = Failure::new(format!("container {} is running", target.shown()));
+        return Err(failure.hint("stop it first, or use 'hostrun rm -f'").into());
+    }
+    target.settle()?;
+    match &target.record {
+        Some(record) => assembly::remove(globals, record),
+        None => Ok(target
+            .container()?
+            .map_or(Ok(()), |container| container.delete(force))?),
+    }
+}

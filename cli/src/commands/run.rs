@@ -1,0 +1,170 @@
+//! `hostrun run IMAGE`: find or load the image, put the container together, start it, stay with it.
+
+use super::{foreground, run_bundle};
+use crate::args::run::Run;
+use crate::assembly;
+use crate::globals::Globals;
+use crate::stopwatch::Stopwatch;
+use crate::{monitor, output, report};
+use anyhow::{Context, Result};
+use hostrun_image_store::{ErrorKind, Image, Platform, Source, Store};
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the container could not be started; the message says why.
+pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
+    if let Some(bundle) = &args.bundle {
+        return run_bundle::main(globals, args, bundle);
+    }
+    refuse_contradictions(args)?;
+    let mut watch = Stopwatch::begin();
+    let cidfile = args.cidfile.as_deref().map(create_cidfile).transpose()?;
+    match start(globals, args, &mut watch, cidfile) {
+        Ok(status) => Ok(status),
+        Err(error) => {
+            if let Some(path) = &args.cidfile {
+                // Nothing was made; the file we created promises an id that will never come.
+                drop(std::fs::remove_file(path));
+            }
+            Err(error)
+        }
+    }
+}
+
+fn refuse_contradictions(args: &Run) -> Result<()> {
+    if args.preserve_fds > 0 && args.detach {
+        return Err(report::usage(
+            "--preserve-fds and --detach do not go together",
+        ));
+    }
+    if !rustix::process::geteuid().is_root() {
+        let failure = report::Failure::new("cannot run an image: hostrun is not root");
+        return Err(failure.hint("run it as root, or through sudo").into());
+    }
+    Ok(())
+}
+
+fn start(
+    globals: &Globals,
+    args: &Run,
+    watch: &mut Stopwatch,
+    cidfile: Option<File>,
+) -> Result<u8> {
+    let store = Store::open(&globals.store)?;
+    let image = find(&store, args)?;
+    watch.mark("image");
+    let assembly = assembly::build(globals, &store, args, &image, watch)?;
+    if let Some(mut file) = cidfile {
+        file.write_all(assembly.record.id().as_bytes())
+            .context("cannot write the cidfile")?;
+    }
+    if !args.detach {
+        return foreground::main(globals, args, assembly, watch);
+    }
+    let root = assembly
+        .root
+        .try_clone()
+        .context("cannot duplicate the root's descriptor")?;
+    let pid = monitor::launch(globals, &assembly.record, root)?;
+    let (record, _spec, _root) = assembly.keep();
+    if let Some(path) = &args.pidfile {
+        write_pid(path, pid)?;
+    }
+    if args.timings {
+        watch.mark("monitor and start");
+        watch.print();
+    }
+    output::line(record.id())?;
+    Ok(0)
+}
+
+/// The image of the command line: loaded if it is a source, else one the store has.
+fn find(store: &Store, args: &Run) -> Result<Image> {
+    let name = args.words.first().map(String::as_str).unwrap_or_default();
+    let platform = args
+        .platform
+        .as_deref()
+        .map(str::parse::<Platform>)
+        .transpose()?;
+    if Source::is_source(name) {
+        return load(store, name, platform, args.quiet);
+    }
+    let image = store.resolve(name).map_err(|error| missing(error, name))?;
+    if let Some(platform) = platform {
+        check_platform(&image, &platform, name)?;
+    }
+    Ok(image)
+}
+
+fn load(store: &Store, name: &str, platform: Option<Platform>, quiet: bool) -> Result<Image> {
+    let source: Source = name.parse()?;
+    let options = super::load::options(platform, quiet);
+    let images = store.load(&source, &options)?;
+    match images.as_slice() {
+        [image] => Ok(image.clone()),
+        several => {
+            let failure = report::Failure::new(format!("'{name}' holds {} images", several.len()));
+            Err(failure
+                .hint("name one: oci:DIR:TAG, oci-archive:FILE:TAG, docker-archive:FILE:NAME")
+                .into())
+        }
+    }
+}
+
+fn missing(error: hostrun_image_store::Error, name: &str) -> anyhow::Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error.into();
+    }
+    let failure = report::Failure::new(format!("no image '{name}' in the store"));
+    failure
+        .hint("'hostrun images' lists them; 'hostrun load oci:DIR' brings one in")
+        .into()
+}
+
+fn check_platform(image: &Image, wanted: &Platform, name: &str) -> Result<()> {
+    let config = image.config();
+    let has = Platform::new(
+        &config.os().to_string(),
+        &config.architecture().to_string(),
+        config.variant().as_deref(),
+    );
+    // A wish without a variant is met by any.
+    let same =
+        has.to_string() == wanted.to_string() || has.to_string().starts_with(&format!("{wanted}/"));
+    if same {
+        Ok(())
+    } else {
+        Err(report::usage(format!(
+            "the image '{name}' is for {has}, not {wanted}"
+        )))
+    }
+}
+
+fn create_cidfile(path: &Path) -> Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let file = rustix::fs::open(path, flags, mode)
+        .with_context(|| format!("cannot create the cidfile '{}'", path.display()))?;
+    Ok(File::from(file))
+}
+
+/// Writes a process id for whoever waits for the file to appear.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let beside = path.with_file_name(format!(".{name}.new"));
+    std::fs::write(&beside, pid.to_string())
+        .and_then(|()| std::fs::rename(&beside, path))
+        .with_context(|| format!("cannot write the pid file '{}'", path.display()))
+}

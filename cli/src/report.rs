@@ -1,0 +1,188 @@
+//! How a failure is told: one line of what failed, on what and why, perhaps a hint, and an exit code.
+
+use crate::globals::Globals;
+use crate::{clock, output};
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// hostrun itself failed, or was called wrongly.
+pub(crate) const USAGE: u8 = 125;
+
+/// A failure of the command line itself.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    hint: Option<String>,
+    code: u8,
+}
+
+impl Failure {
+    /// A failure with exit code 125.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: None,
+            code: USAGE,
+        }
+    }
+
+    /// Says what a person can do about it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Sets the exit code.
+    pub(crate) fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A wrong call.
+pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
+    Failure::new(message).into()
+}
+
+/// A failure in all its parts, as it is told and as a monitor hands it on.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Told {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) code: u8,
+}
+
+impl Told {
+    /// Reads a chain of errors; the code is 125 when no link of it knows better.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let mut message = String::new();
+        let mut told = Self {
+            message: String::new(),
+            hint: None,
+            code: USAGE,
+        };
+        for cause in error.chain() {
+            let text = match cause.downcast_ref::<std::io::Error>() {
+                Some(error) => self::cause(error),
+                None => one_line(&cause.to_string()),
+            };
+            // An error that already quotes its source in its own text is not quoted twice.
+            if message.is_empty() {
+                message = text;
+            } else if !message.ends_with(&text) {
+                message = format!("{message}: {text}");
+            }
+            told.learn(cause);
+        }
+        told.message = message;
+        told
+    }
+
+    fn learn(&mut self, cause: &(dyn std::error::Error + 'static)) {
+        let hint = if let Some(failure) = cause.downcast_ref::<Failure>() {
+            self.code = failure.code;
+            failure.hint.clone()
+        } else if let Some(error) = cause.downcast_ref::<hostrun_runtime::Error>() {
+            self.code = error.exit_code();
+            error.hint().map(str::to_owned)
+        } else if let Some(error) = cause.downcast_ref::<hostrun_image_store::Error>() {
+            error.hint().map(str::to_owned)
+        } else {
+            None
+        };
+        if self.hint.is_none() {
+            self.hint = hint.map(|hint| one_line(&hint));
+        }
+    }
+
+    /// The same failure as an error again.
+    pub(crate) fn into_error(self) -> anyhow::Error {
+        Failure {
+            message: self.message,
+            hint: self.hint,
+            code: self.code,
+        }
+        .into()
+    }
+}
+
+/// Tells a failure on standard error, and in the log file if there is one.
+pub(crate) fn failure(globals: &Globals, error: &anyhow::Error) -> ExitCode {
+    let told = Told::of(error);
+    output::say(&format!("hostrun: {}", told.message));
+    if let Some(hint) = &told.hint {
+        output::say(&format!("hint: {hint}"));
+    }
+    log(globals, &told.message);
+    ExitCode::from(told.code)
+}
+
+/// Warns: something was asked for that is done differently.
+pub(crate) fn warn(message: &str) {
+    output::say(&format!("hostrun: warning: {}", one_line(message)));
+}
+
+/// Appends to the file of `--log`, in the shape that callers of OCI runtimes parse.
+fn log(globals: &Globals, message: &str) {
+    let Some(path) = &globals.log else { return };
+    let time = clock::now().to_rfc3339_seconds();
+    let line = if globals.log_json {
+        serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
+    } else {
+        format!("time=\"{time}\" level=error msg={message:?}")
+    };
+    let opened = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path);
+    // The message went to standard error already; a log that cannot be written must not hide it.
+    drop(opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
+}
+
+/// What the system said, without the number Rust puts behind it.
+pub(crate) fn cause(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// One line without control bytes, whatever an error carried.
+pub(crate) fn one_line(text: &str) -> String {
+    text.trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_chain_becomes_one_line_with_the_innermost_code_and_hint() {
+        let inner = Failure::new("no such\nthing").hint("make one").code(127);
+        let error = Err::<(), _>(anyhow::Error::from(inner))
+            .context("cannot start 'web'")
+            .unwrap_err();
+        let told = Told::of(&error);
+        assert_eq!(told.message, "cannot start 'web': no such thing");
+        assert_eq!((told.hint.as_deref(), told.code), (Some("make one"), 127));
+    }
+
+    #[test]
+    fn a_source_already_quoted_is_not_repeated() {
+        let error = Err::<(), _>(anyhow::anyhow!("ENOENT"))
+            .context("open '/x': ENOENT")
+            .unwrap_err();
+        assert_eq!(Told::of(&error).message, "open '/x': ENOENT");
+    }
+}

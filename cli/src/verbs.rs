@@ -1,0 +1,363 @@
+//! The verbs: their names, what they do, and the tree of each, built only when it is asked for.
+
+use crate::globals::Globals;
+use crate::{args, commands, output, report};
+use anyhow::Result;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+
+/// One verb.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) command: fn() -> clap::Command,
+    pub(crate) run: fn(&Globals, &[OsString]) -> Result<u8>,
+    group: Group,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Containers,
+    Images,
+    Bundles,
+    Hidden,
+}
+
+macro_rules! verb {
+    ($name:literal, $about:literal, $group:ident, $args:ty, $run:path) => {
+        Verb {
+            name: $name,
+            about: $about,
+            command: <$args as CommandFactory>::command,
+            run: |globals, words| match parse::<$args>(words)? {
+                Some(args) => $run(globals, &args),
+                None => Ok(0),
+            },
+            group: Group::$group,
+        }
+    };
+}
+
+use args::{bundles, containers, exec, images, run};
+
+/// Every verb but `init`, which has no tree because it runs inside containers.
+pub(crate) const VERBS: [Verb; 19] = [
+    verb!(
+        "run",
+        "Run a command in a new container",
+        Containers,
+        run::Run,
+        commands::run::main
+    ),
+    verb!(
+        "exec",
+        "Run a command in a running container",
+        Containers,
+        exec::Exec,
+        commands::exec::main
+    ),
+    verb!(
+        "ps",
+        "List containers",
+        Containers,
+        containers::Ps,
+        commands::ps::main
+    ),
+    verb!(
+        "logs",
+        "Show what a container has written",
+        Containers,
+        containers::Logs,
+        commands::logs::main
+    ),
+    verb!(
+        "stop",
+        "Ask containers to end",
+        Containers,
+        containers::Stop,
+        commands::stop::main
+    ),
+    verb!(
+        "kill",
+        "Send a signal to containers",
+        Containers,
+        containers::Kill,
+        commands::kill::main
+    ),
+    verb!(
+        "rm",
+        "Remove containers",
+        Containers,
+        containers::Rm,
+        commands::rm::main
+    ),
+    verb!(
+        "inspect",
+        "Show everything as JSON",
+        Containers,
+        containers::Inspect,
+        commands::inspect::main
+    ),
+    verb!(
+        "load",
+        "Load an image into the store",
+        Images,
+        images::Load,
+        commands::load::main
+    ),
+    verb!(
+        "images",
+        "List images",
+        Images,
+        images::Images,
+        commands::images::main
+    ),
+    verb!(
+        "rmi",
+        "Remove images",
+        Images,
+        images::Rmi,
+        commands::rmi::main
+    ),
+    verb!(
+        "create",
+        "Create a container from a bundle",
+        Bundles,
+        bundles::Create,
+        commands::bundle::create
+    ),
+    verb!(
+        "start",
+        "Start a created container",
+        Bundles,
+        bundles::Start,
+        commands::bundle::start
+    ),
+    verb!(
+        "state",
+        "Show a container's state",
+        Bundles,
+        bundles::State,
+        commands::bundle::state
+    ),
+    verb!(
+        "delete",
+        "Delete a container",
+        Bundles,
+        bundles::Delete,
+        commands::bundle::delete
+    ),
+    verb!(
+        "list",
+        "List what runs under --root",
+        Bundles,
+        bundles::List,
+        commands::bundle::list
+    ),
+    verb!(
+        "spec",
+        "Write a config.json to begin with",
+        Bundles,
+        bundles::Spec,
+        commands::bundle::spec
+    ),
+    verb!(
+        "completions",
+        "Print a shell's completions",
+        Hidden,
+        bundles::Completions,
+        commands::pages::completions
+    ),
+    verb!(
+        "man",
+        "Write the manual pages",
+        Hidden,
+        bundles::Man,
+        commands::pages::man
+    ),
+];
+
+const MONITOR: Verb = verb!(
+    "monitor",
+    "Keep a container's logs",
+    Hidden,
+    bundles::Monitor,
+    commands::monitor::main
+);
+
+const INIT: Verb = Verb {
+    name: "init",
+    about: "Process 1 of a container run with --init",
+    command: clap::Command::default,
+    run: |_globals, words| commands::init::main(words),
+    group: Group::Hidden,
+};
+
+/// The verb a command line begins with.
+pub(crate) fn find(words: &[OsString]) -> Option<Verb> {
+    let name = words.first()?.to_str()?;
+    VERBS
+        .into_iter()
+        .chain([MONITOR, INIT])
+        .find(|verb| verb.name == name)
+}
+
+/// What is said when no verb has this name.
+pub(crate) fn unknown(words: &[OsString]) -> anyhow::Error {
+    let word = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    report::Failure::new(format!("'{word}' is not a hostrun command"))
+        .hint("'hostrun --help' lists them")
+        .into()
+}
+
+/// Parses a verb's words; `None` when it only printed its help.
+fn parse<T: clap::Parser>(words: &[OsString]) -> Result<Option<T>> {
+    let error = match T::try_parse_from(words) {
+        Ok(args) => return Ok(Some(args)),
+        Err(error) => error,
+    };
+    let rendered = error.render().to_string();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        output::text(&rendered)?;
+        return Ok(None);
+    }
+    let verb = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Err(sentence(&verb, &rendered))
+}
+
+/// Turns clap's paragraphs into our one line and one hint.
+fn sentence(verb: &str, rendered: &str) -> anyhow::Error {
+    let mut paragraphs = rendered.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let message = words.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    let hint = match tip.and_then(|tip| tip.lines().next()) {
+        Some(tip) => tip.to_owned(),
+        None => format!("'hostrun {verb} --help' shows the options"),
+    };
+    report::Failure::new(format!("{verb}: {message}"))
+        .hint(hint)
+        .into()
+}
+
+/// The text of `hostrun --help`.
+pub(crate) fn overview() -> String {
+    let mut text = String::from(
+        "Runs OCI images and bundles.\n\nUsage: hostrun [--root DIR] [--store DIR] COMMAND [OPTIONS] [ARGUMENTS]\n",
+    );
+    let groups = [
+        (Group::Containers, "Containers"),
+        (Group::Images, "Images"),
+        (Group::Bundles, "Bundles"),
+    ];
+    for (group, title) in groups {
+        text.push_str(&format!("\n{title}:\n"));
+        for verb in VERBS.iter().filter(|verb| verb.group == group) {
+            text.push_str(&format!("  {:<10} {}\n", verb.name, verb.about));
+        }
+    }
+    text.push_str(
+        "\nBefore the command:\n  --root DIR       Container state [default: /run/hostrun]\n  --store DIR      Images and \
+         containers [default: /var/lib/hostrun]\n  --log FILE       Write errors to FILE too\n  --log-format F   text or \
+         json\n  -v, --version    Print the version\n  -h, --help       Print this help\n\n'hostrun COMMAND --help' \
+         shows a command's options.\n",
+    );
+    text
+}
+
+/// The text of `hostrun --version`.
+pub(crate) fn version() -> String {
+    format!(
+        "hostrun version {}\nspec: 1.3.0\n",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// The whole tree, for completions and manual pages.
+pub(crate) fn tree() -> clap::Command {
+    let global = |name: &'static str, help: &'static str| {
+        clap::Arg::new(name)
+            .long(name)
+            .value_name("DIR")
+            .help(help)
+            .value_hint(clap::ValueHint::DirPath)
+    };
+    let visible = VERBS.iter().filter(|verb| verb.group != Group::Hidden);
+    clap::Command::new("hostrun")
+        .about("Runs OCI images and bundles")
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(global("root", "Container state"))
+        .arg(global("store", "Images and containers"))
+        .subcommands(visible.map(|verb| (verb.command)()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tree_is_sound_and_named_as_its_verb() {
+        for verb in VERBS.into_iter().chain([MONITOR]) {
+            let command = (verb.command)();
+            assert_eq!(command.get_name(), verb.name);
+            command.debug_assert();
+        }
+        tree().debug_assert();
+    }
+
+    #[test]
+    fn options_end_at_the_image() {
+        let words = [
+            "run", "-d", "-e", "A=1", "busybox", "-d", "--", "--rm", "-x",
+        ]
+        .map(OsString::from);
+        let args = parse::<run::Run>(&words).unwrap().unwrap();
+        assert!(args.detach && !args.rm);
+        assert_eq!(args.words, ["busybox", "-d", "--", "--rm", "-x"]);
+    }
+
+    #[test]
+    fn short_flags_combine_and_h_is_the_host_name() {
+        let words = ["run", "-it", "-hweb", "-m", "64m", "-v/a:/b", "img"].map(OsString::from);
+        let args = parse::<run::Run>(&words).unwrap().unwrap();
+        assert!(args.interactive && args.tty);
+        assert_eq!(args.isolation.hostname.as_deref(), Some("web"));
+        assert_eq!(args.limits.memory, Some(64 << 20));
+        assert_eq!(args.files.volumes.len(), 1);
+    }
+
+    #[test]
+    fn wrong_calls_are_told_in_one_line_with_code_125() {
+        let told = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            report::Told::of(&parse::<run::Run>(&words).unwrap_err())
+        };
+        let unknown = told(&["run", "--frob", "img"]);
+        assert_eq!(
+            (unknown.message.as_str(), unknown.code),
+            ("run: unexpected argument '--frob' found", report::USAGE)
+        );
+        let value = told(&["run", "-m", "lots", "img"]);
+        assert!(
+            value.message.contains("'lots' is not an amount of memory"),
+            "{}",
+            value.message
+        );
+        assert!(value.message.contains("--memory"), "{}", value.message);
+        let missing = told(&["run", "-d"]);
+        assert!(missing.message.contains("IMAGE"), "{}", missing.message);
+        assert!(!missing.message.contains('\n'));
+    }
+}
