@@ -1,6 +1,6 @@
 //! OCI image layouts: `index.json` to manifests, the manifest that fits the wish, its blobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -18,6 +18,8 @@ use crate::reference::Reference;
 
 /// Deepest chain of indexes, `index.json` included.
 const DEPTH_MAX: usize = 4;
+/// Most indexes and manifests read for one image.
+const DOCUMENTS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,8 +49,15 @@ pub(crate) fn find(
         return Err(Error::new(ErrorKind::NotFound, "select", "image", cause));
     }
     let candidate = |(label, descriptors): (Option<String>, Vec<Descriptor>)| {
-        let chosen = choose(blobs, &descriptors, wish, 1)?
-            .ok_or_else(|| nothing_fits(&descriptors, wish))?;
+        let mut search = Search {
+            blobs,
+            wish,
+            documents: 0,
+            offered: BTreeSet::new(),
+        };
+        let chosen = search
+            .choose(&descriptors, 1)?
+            .ok_or_else(|| search.nothing_fits())?;
         let name = name_of(base, label.as_deref(), descriptors.first())?;
         candidate(blobs, name, chosen, wish)
     };
@@ -115,108 +124,117 @@ struct Chosen {
     manifest: Manifest,
 }
 
-/// The manifest among these that fits the wanted platform best.
-fn choose(
-    blobs: &Blobs,
-    descriptors: &[Descriptor],
-    wish: &Wish<'_>,
-    depth: usize,
-) -> Result<Option<Chosen>> {
-    if depth > DEPTH_MAX {
-        let cause = format!("more than {DEPTH_MAX} indexes inside each other");
-        return Err(Error::new(ErrorKind::TooLarge, "select", "image", cause));
-    }
-    let mut ranked: Vec<(u8, &Descriptor)> = Vec::new();
-    for descriptor in descriptors {
-        if let Some(fit) = fit(blobs, descriptor, wish)? {
-            ranked.push((fit, descriptor));
+/// The way from an entry of `index.json` to the manifest that fits.
+struct Search<'a> {
+    blobs: &'a Blobs,
+    wish: &'a Wish<'a>,
+    /// Indexes and manifests read: indexes can name each other in numbers that multiply.
+    documents: usize,
+    /// Platforms met that do not fit, for the message.
+    offered: BTreeSet<String>,
+}
+
+impl Search<'_> {
+    /// The manifest among these that fits the wanted platform best.
+    fn choose(&mut self, descriptors: &[Descriptor], depth: usize) -> Result<Option<Chosen>> {
+        if depth > DEPTH_MAX {
+            let cause = format!("more than {DEPTH_MAX} indexes inside each other");
+            return Err(Error::new(ErrorKind::TooLarge, "select", "image", cause));
         }
-    }
-    // Stable: of equals, the first in the index.
-    ranked.sort_by_key(|(fit, _)| u8::MAX - fit);
-    for (_, descriptor) in ranked {
-        let chosen = match DocumentKind::of(&descriptor.media_type) {
-            Some(DocumentKind::Index) => {
-                let Document::Index(inner) = document(blobs, descriptor, wish)?.1 else {
-                    return Err(Error::corrupt("read", "index", "not an index"));
-                };
-                choose(blobs, &inner, wish, depth + 1)?
+        if let [only] = descriptors
+            && only.platform.is_none()
+            && DocumentKind::of(&only.media_type) == Some(DocumentKind::Manifest)
+        {
+            // Nothing to choose: if it does not fit, it will say so itself.
+            return self.manifest_of(only).map(Some);
+        }
+        let mut ranked: Vec<(u8, &Descriptor)> = Vec::new();
+        for descriptor in descriptors {
+            if let Some(fit) = self.fit(descriptor)? {
+                ranked.push((fit, descriptor));
             }
-            _ => Some(manifest_of(blobs, descriptor, wish)?),
+        }
+        // Stable: of equals, the first in the index.
+        ranked.sort_by_key(|(fit, _)| u8::MAX - fit);
+        for (_, descriptor) in ranked {
+            let chosen = match self.document(descriptor)? {
+                (_, Document::Index(inner)) => self.choose(&inner, depth + 1)?,
+                (blob, Document::Manifest(manifest)) => Some(Chosen { blob, manifest }),
+            };
+            if chosen.is_some() {
+                return Ok(chosen);
+            }
+        }
+        Ok(None)
+    }
+
+    /// How well an entry of an index fits; a manifest without a platform is asked for its
+    /// config's.
+    fn fit(&mut self, descriptor: &Descriptor) -> Result<Option<u8>> {
+        let platform = match (
+            &descriptor.platform,
+            DocumentKind::of(&descriptor.media_type),
+        ) {
+            (_, None) => return Ok(None),
+            (Some(platform), _) => Some(platform.clone()),
+            (None, Some(DocumentKind::Index)) => return Ok(Some(0)),
+            (None, Some(DocumentKind::Manifest)) => self.config_platform(descriptor)?,
         };
-        if chosen.is_some() {
-            return Ok(chosen);
+        let Some(platform) = platform.filter(|platform| !platform.is_unknown()) else {
+            return Ok(None);
+        };
+        let fit = self.wish.platform.fit(&platform);
+        if fit.is_none() && self.offered.len() < 8 {
+            self.offered.insert(platform.to_string());
+        }
+        Ok(fit)
+    }
+
+    /// The platform in an image's configuration; none for artifacts.
+    fn config_platform(&mut self, descriptor: &Descriptor) -> Result<Option<Platform>> {
+        let config = self.manifest_of(descriptor)?.manifest.config;
+        if check_config_type(&config.media_type).is_err() {
+            return Ok(None);
+        }
+        let blob = read_blob(self.blobs, &config, self.wish.limits.document_bytes)?;
+        Ok(Some(config::parse(&blob.bytes)?.platform()))
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<(Blob, Document)> {
+        self.documents += 1;
+        if self.documents > DOCUMENTS_MAX {
+            let cause = format!("more than {DOCUMENTS_MAX} indexes and manifests to look through");
+            return Err(Error::new(ErrorKind::TooLarge, "select", "image", cause));
+        }
+        let blob = read_blob(self.blobs, descriptor, self.wish.limits.document_bytes)?;
+        let document = manifest::parse(&blob.bytes, Some(&descriptor.media_type))
+            .map_err(|error| error.within(&format!("blob {}", blob.digest)))?;
+        Ok((blob, document))
+    }
+
+    fn manifest_of(&mut self, descriptor: &Descriptor) -> Result<Chosen> {
+        match self.document(descriptor)? {
+            (blob, Document::Manifest(manifest)) => Ok(Chosen { blob, manifest }),
+            (blob, Document::Index(_)) => {
+                let subject = format!("blob {}", blob.digest);
+                Err(Error::corrupt(
+                    "read",
+                    subject,
+                    "an index where a manifest belongs",
+                ))
+            }
         }
     }
-    Ok(None)
-}
 
-/// How well an entry of an index fits; a manifest without a platform is asked for its config's.
-fn fit(blobs: &Blobs, descriptor: &Descriptor, wish: &Wish<'_>) -> Result<Option<u8>> {
-    let Some(kind) = DocumentKind::of(&descriptor.media_type) else {
-        return Ok(None);
-    };
-    match (&descriptor.platform, kind) {
-        (Some(platform), _) if platform.is_unknown() => Ok(None),
-        (Some(platform), _) => Ok(wish.platform.fit(platform)),
-        (None, DocumentKind::Index) => Ok(Some(0)),
-        (None, DocumentKind::Manifest) => {
-            let platform = config_platform(blobs, descriptor, wish)?;
-            Ok(platform.and_then(|platform| wish.platform.fit(&platform)))
-        }
-    }
-}
-
-/// The platform in an image's configuration; none for artifacts.
-fn config_platform(
-    blobs: &Blobs,
-    descriptor: &Descriptor,
-    wish: &Wish<'_>,
-) -> Result<Option<Platform>> {
-    let chosen = manifest_of(blobs, descriptor, wish)?;
-    if check_config_type(&chosen.manifest.config.media_type).is_err() {
-        return Ok(None);
-    }
-    let blob = read_blob(blobs, &chosen.manifest.config, wish.limits.document_bytes)?;
-    Ok(Some(config::parse(&blob.bytes)?.platform()))
-}
-
-fn nothing_fits(descriptors: &[Descriptor], wish: &Wish<'_>) -> Error {
-    let known = descriptors
-        .iter()
-        .filter_map(|d| d.platform.as_ref())
-        .filter(|p| !p.is_unknown());
-    let mut names: Vec<String> = known.map(ToString::to_string).collect();
-    names.sort();
-    names.dedup();
-    names.truncate(8);
-    let offered = match names.as_slice() {
-        [] => "other platforms only".to_owned(),
-        names => names.join(", "),
-    };
-    let cause = format!("no image for {}; there is {offered}", wish.platform);
-    Error::new(ErrorKind::WrongArchitecture, "select", "image", cause)
-        .with_hint("--platform names the platform to load")
-}
-
-fn document(blobs: &Blobs, descriptor: &Descriptor, wish: &Wish<'_>) -> Result<(Blob, Document)> {
-    let blob = read_blob(blobs, descriptor, wish.limits.document_bytes)?;
-    let document = manifest::parse(&blob.bytes, Some(&descriptor.media_type))
-        .map_err(|error| error.within(&format!("blob {}", blob.digest)))?;
-    Ok((blob, document))
-}
-
-fn manifest_of(blobs: &Blobs, descriptor: &Descriptor, wish: &Wish<'_>) -> Result<Chosen> {
-    match document(blobs, descriptor, wish)? {
-        (blob, Document::Manifest(manifest)) => Ok(Chosen { blob, manifest }),
-        (blob, Document::Index(_)) => {
-            let subject = format!("blob {}", blob.digest);
-            Err(Error::corrupt(
-                "read",
-                subject,
-                "an index where a manifest belongs",
-            ))
-        }
+    fn nothing_fits(&self) -> Error {
+        let offered: Vec<&str> = self.offered.iter().map(String::as_str).collect();
+        let offered = match offered.as_slice() {
+            [] => "no image at all".to_owned(),
+            names => names.join(", "),
+        };
+        let cause = format!("no image for {}, only {offered}", self.wish.platform);
+        Error::new(ErrorKind::WrongArchitecture, "select", "image", cause)
+            .with_hint("--platform names the platform to load")
     }
 }
 

@@ -275,7 +275,7 @@ fn cve_2021_41190_manifest_index_confusion() {
         ErrorKind::Unsupported,
         bent(&good, |_, m| m["schemaVersion"] = json!(1)),
     );
-    refused("artifact", ErrorKind::WrongArchitecture, |dir| {
+    refused("artifact", ErrorKind::Unsupported, |dir| {
         let layout = Layout::new(dir);
         let manifest = layout.image_bent(&good, |_, manifest| {
             manifest["config"] = layout.blob("application/vnd.oci.empty.v1+json", b"{}");
@@ -358,6 +358,19 @@ fn documents_over_4_mib_and_deep_indexes_are_refused() {
     refused("index", ErrorKind::TooLarge, |dir| {
         let layout = Layout::with_image(dir, &good);
         std::fs::write(layout.dir.join("index.json"), "x".repeat(5 << 20)).unwrap();
+    });
+    // Each index names the one below a hundred times.
+    refused("laughing", ErrorKind::TooLarge, |dir| {
+        let layout = Layout::new(dir);
+        let mut at = layout.blob("application/vnd.example+json", b"{}");
+        for _ in 0..3 {
+            let many = vec![at; 100];
+            at = layout.json(
+                INDEX,
+                &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": many}),
+            );
+        }
+        layout.index(&[at]);
     });
     refused("nested", ErrorKind::TooLarge, |dir| {
         let layout = Layout::new(dir);

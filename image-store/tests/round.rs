@@ -210,3 +210,94 @@ fn directories_without_an_entry_keep_the_lower_layers_attributes() {
     assert_eq!(read(&root, "home/app/old").unwrap(), "old");
     assert_eq!(read(&root, "home/app/deep/new").unwrap(), "new");
 }
+
+#[test]
+fn leftovers_of_a_crash_are_swept_and_other_formats_refused() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    for name in ["tmp/1-0-dead/w0/fs/etc", "trash/1-0-dead/w1/fs"] {
+        std::fs::create_dir_all(host.path("lib/store").join(name)).unwrap();
+    }
+    let layout = Layout::with_image(&host.path("web"), &three_layers());
+    let seen = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
+    let count = std::sync::Arc::clone(&seen);
+    let options = LoadOptions::default().with_progress(move |progress| {
+        let mut seen = count.lock().unwrap();
+        match progress {
+            hostrun_image_store::Progress::LayerStarted { known: false, .. } => seen.0 += 1,
+            hostrun_image_store::Progress::LayerDone { .. } => seen.1 += 1,
+            _ => {}
+        }
+    });
+    host.store.load(&layout.source(), &options).unwrap();
+    host.store.load(&layout.source(), &options).unwrap();
+    assert_eq!(*seen.lock().unwrap(), (3, 6));
+    host.assert_clean();
+
+    std::fs::write(
+        host.path("lib/store/format"),
+        r#"{"version":9,"driver":"dirs"}"#,
+    )
+    .unwrap();
+    let error = hostrun_image_store::Store::open(&host.path("lib")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    fixture::assert_one_line(&error);
+    let error = hostrun_image_store::Store::open(&host.path("canary")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+/// Loads, removals and containers at once: everything ends whole, nothing is left.
+#[test]
+fn several_threads_share_a_store() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let base = Layer::gzip(&Tar::new().dir("etc/").file("etc/base", b"base").end());
+    let layouts: Vec<Layout> = (0..3)
+        .map(|n| {
+            let own = Layer::plain(Tar::new().file(&format!("own{n}"), b"").end());
+            Layout::with_image(&host.path(&format!("image{n}")), &[base.clone(), own])
+        })
+        .collect();
+    let open = || hostrun_image_store::Store::open(&host.path("lib")).unwrap();
+    let work = |worker: usize, n: usize| {
+        let store = open();
+        for round in 0..12 {
+            store
+                .load(&layouts[n].source(), &LoadOptions::default())
+                .unwrap();
+            let id = format!("c{worker}-{round}");
+            // Another worker may have removed it again.
+            let image = store.resolve(&format!("image{n}:v1"));
+            let container = image.and_then(|image| store.create_container(&id, &image));
+            match container {
+                Ok(container) => {
+                    let root = container.mount_root(&RootOptions::default()).unwrap();
+                    assert_eq!(read(&root, "etc/base").unwrap(), "base");
+                    drop(root);
+                    store.remove_container(&id).unwrap();
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+            }
+            if let Err(error) = store.remove(&format!("image{n}:v1")) {
+                let kind = error.kind();
+                assert!(
+                    matches!(kind, ErrorKind::NotFound | ErrorKind::InUse),
+                    "{error}"
+                );
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..6 {
+            scope.spawn(move || work(worker, worker % 3));
+        }
+    });
+    for n in 0..3 {
+        host.store.remove(&format!("image{n}:v1")).ok();
+    }
+    host.assert_empty();
+}
