@@ -2,10 +2,10 @@
 
 use crate::bundle::open_dir;
 use crate::container::Container;
-use crate::error::{At, Result};
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
-use rustix::fs::{Dir, Mode, OFlags, mkdir, openat};
+use rustix::fs::{Dir, Mode, OFlags, fstat, mkdir, openat};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,23 +28,36 @@ impl Runtime {
     /// `Denied` or what else the file system answers.
     pub fn open(root: &Path) -> Result<Runtime> {
         if let Ok(dir) = open_dir(root) {
-            return Ok(Runtime {
-                root: Arc::new(dir),
-                host: Arc::default(),
-            });
+            return Runtime::of(dir, root);
         }
-        let mut parents: Vec<&Path> = root
+        let parents = root
             .ancestors()
             .skip(1)
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .collect();
+            .filter(|dir| !dir.as_os_str().is_empty());
+        let mut parents: Vec<&Path> = parents.collect();
         parents.reverse();
         for parent in parents {
             make(parent, Mode::from_raw_mode(0o755))?;
         }
         make(root, Mode::RWXU)?;
+        Runtime::of(open_dir(root)?, root)
+    }
+
+    /// Whoever could write here could name the processes that `kill` and `exec` reach.
+    fn of(dir: OwnedFd, root: &Path) -> Result<Runtime> {
+        let stat = fstat(&dir).at("check", root.display())?;
+        let owned = stat.st_uid == rustix::process::geteuid().as_raw();
+        if !owned || stat.st_mode & 0o022 != 0 {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "use state root",
+                root.display().to_string(),
+            )
+            .because("others can write to it")
+            .with_hint("it must belong to the caller, with mode 0700 or 0755"));
+        }
         Ok(Runtime {
-            root: Arc::new(open_dir(root)?),
+            root: Arc::new(dir),
             host: Arc::default(),
         })
     }

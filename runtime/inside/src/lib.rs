@@ -42,14 +42,20 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // First of all: if the parent dies while we build, nobody would ever tear us down.
     session::tie_to_parent(orders.parent)?;
     session::lead()?;
+    // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
+    // its /proc/PID/exe is the runtime's own binary until execve(2).
+    if orders.time_offsets.is_none() {
+        session::hide()?;
+    }
     // Needs the privileges of the parent's user namespace, so before any other is entered.
     limits::set_oom_score(orders)?;
     namespaces::join(orders, report_to)?;
     namespaces::set_time_offsets(orders)?;
     namespaces::become_root_of_user_namespace(orders)?;
-    // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
-    // its /proc/PID/exe is the runtime's own binary until execve(2).
-    session::hide()?;
+    if orders.time_offsets.is_some() {
+        // Only now: hidden, in a user namespace, it could not have written its own offsets.
+        session::hide()?;
+    }
     session::join_keyring(orders)?;
     if let Some(root) = &orders.root {
         // Nothing that follows may reach the host's mount namespace.
