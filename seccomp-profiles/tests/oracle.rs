@@ -1,4 +1,10 @@
 //! Random profiles: our program, the plain reference and seccompiler decide alike.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests and their helpers may panic"
+)]
 
 mod machine;
 mod reference;

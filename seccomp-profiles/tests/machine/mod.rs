@@ -1,11 +1,5 @@
 //! Runs classic BPF as the kernel does for seccomp, in safe Rust, and refuses what the kernel refuses.
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic"
-)]
 
 use hostrun_seccomp_profiles::{Abi, Filter};
 use libc::sock_filter;
@@ -40,13 +34,10 @@ impl Call {
         match offset {
             0 => self.number,
             4 => self.arch,
-            16..=60 if offset % 4 == 0 => {
-                let value = self.args[(offset as usize - 16) / 8];
-                if offset % 8 == 0 {
-                    value as u32
-                } else {
-                    (value >> 32) as u32
-                }
+            16..=60 if offset.is_multiple_of(4) => {
+                let bytes = self.args[(offset as usize - 16) / 8].to_le_bytes();
+                let half = if offset.is_multiple_of(8) { 0 } else { 4 };
+                u32::from_le_bytes(std::array::from_fn(|at| bytes[half + at]))
             }
             _ => panic!("load of offset {offset}"),
         }
@@ -117,7 +108,7 @@ pub(crate) fn disassemble(program: &[sock_filter]) -> String {
             0x20 => match i.k {
                 0 => "ld number".to_owned(),
                 4 => "ld arch".to_owned(),
-                k if k % 8 == 0 => format!("ld arg{} low", (k - 16) / 8),
+                k if k.is_multiple_of(8) => format!("ld arg{} low", (k - 16) / 8),
                 k => format!("ld arg{} high", (k - 16) / 8),
             },
             0x54 => format!("and {:#x}", i.k),

@@ -1,11 +1,6 @@
 //! What a profile means, written as directly as it can be: one call against all rules, no ranges, no
 //! tree, no words of 32 bits. Also the table of calls, read in its own way.
 #![allow(dead_code, reason = "each test binary uses a part")]
-#![allow(
-    clippy::indexing_slicing,
-    clippy::unwrap_used,
-    reason = "helpers of tests, which may panic"
-)]
 
 use crate::machine::{Call, ENOSYS, KILL};
 use hostrun_seccomp_profiles::Abi;
