@@ -66,7 +66,7 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Words> {
                     .or_else(|| words.next())
                     .filter(|value| !value.is_empty());
                 let value = value.ok_or_else(|| report::usage(format!("{name} needs a value")))?;
-                set(&mut globals, name, value)?;
+                set(&mut globals, name, &value)?;
             }
             _ => {
                 return Err(report::usage(format!(
@@ -78,7 +78,7 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Words> {
     Ok(Words::Help)
 }
 
-fn set(globals: &mut Globals, name: &str, value: OsString) -> Result<()> {
+fn set(globals: &mut Globals, name: &str, value: &OsString) -> Result<()> {
     if name == "--log-format" {
         globals.log_json = match value.to_str() {
             Some("json") => true,
@@ -88,7 +88,7 @@ fn set(globals: &mut Globals, name: &str, value: OsString) -> Result<()> {
         return Ok(());
     }
     // The monitor of a detached container works from another directory.
-    let path = std::path::absolute(&value)
+    let path = std::path::absolute(value)
         .map_err(|error| report::usage(format!("{name} '{}': {error}", value.display())))?;
     match name {
         "--root" => globals.root = path,

@@ -13,7 +13,7 @@ pub(crate) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     for row in std::iter::once(&header).chain(rows) {
         let mut line = String::new();
         for (width, cell) in widths.iter().zip(row) {
-            line.push_str(&format!("{cell:<width$}   ", width = *width));
+            line = format!("{line}{cell:<width$}   ", width = *width);
         }
         text.push_str(line.trim_end());
         text.push('\n');

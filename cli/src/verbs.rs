@@ -252,29 +252,36 @@ fn sentence(verb: &str, rendered: &str) -> anyhow::Error {
         .into()
 }
 
+/// What stands after the verbs in the overview.
+const OVERVIEW_END: &str = "
+Before the command:
+  --root DIR       Container state [default: /run/hostrun]
+  --store DIR      Images and containers [default: /var/lib/hostrun]
+  --log FILE       Write errors to FILE too
+  --log-format F   text or json
+  -v, --version    Print the version
+  -h, --help       Print this help
+
+'hostrun COMMAND --help' shows a command's options.
+";
+
 /// The text of `hostrun --help`.
 pub(crate) fn overview() -> String {
-    let mut text = String::from(
-        "Runs OCI images and bundles.\n\nUsage: hostrun [--root DIR] [--store DIR] COMMAND [OPTIONS] [ARGUMENTS]\n",
-    );
+    let usage = "Usage: hostrun [--root DIR] [--store DIR] COMMAND [OPTIONS] [ARGUMENTS]";
+    let mut text = format!("Runs OCI images and bundles.\n\n{usage}\n");
     let groups = [
         (Group::Containers, "Containers"),
         (Group::Images, "Images"),
         (Group::Bundles, "Bundles"),
     ];
     for (group, title) in groups {
-        text.push_str(&format!("\n{title}:\n"));
-        for verb in VERBS.iter().filter(|verb| verb.group == group) {
-            text.push_str(&format!("  {:<10} {}\n", verb.name, verb.about));
-        }
+        let verbs = VERBS.iter().filter(|verb| verb.group == group);
+        let lines: Vec<String> = verbs
+            .map(|verb| format!("  {:<10} {}", verb.name, verb.about))
+            .collect();
+        text = format!("{text}\n{title}:\n{}\n", lines.join("\n"));
     }
-    text.push_str(
-        "\nBefore the command:\n  --root DIR       Container state [default: /run/hostrun]\n  --store DIR      Images and \
-         containers [default: /var/lib/hostrun]\n  --log FILE       Write errors to FILE too\n  --log-format F   text or \
-         json\n  -v, --version    Print the version\n  -h, --help       Print this help\n\n'hostrun COMMAND --help' \
-         shows a command's options.\n",
-    );
-    text
+    text + OVERVIEW_END
 }
 
 /// The text of `hostrun --version`.

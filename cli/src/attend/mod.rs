@@ -3,11 +3,11 @@
 mod relay;
 mod terminal;
 
-pub(crate) use relay::Relay;
+pub(crate) use relay::{LineEnds, Relay};
 pub(crate) use terminal::window_size;
 
 use anyhow::{Context, Result};
-use hostrun_runtime::{Exit, Running, Signal};
+use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Signal};
 use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Place;
@@ -33,6 +33,43 @@ const SILENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+
+/// How a container's terminal is connected to ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Connection {
+    /// Standard input goes to it.
+    pub(crate) interactive: bool,
+    /// How its lines end.
+    pub(crate) ends: LineEnds,
+}
+
+/// Starts a container. One with a terminal is parked until the terminal is connected: its program finds the size and
+/// the modes that will stay.
+///
+/// # Errors
+/// When it cannot be made or started; then nothing of it is left.
+pub(crate) fn start(
+    runtime: &Runtime,
+    id: &ContainerId,
+    request: Request,
+    terminal: Option<Connection>,
+) -> Result<(Running, Option<Relay>)> {
+    let Some(connection) = terminal else {
+        return Ok((runtime.run(id, request)?, None));
+    };
+    let mut created = runtime.create(id, request)?;
+    let console = created.take_console();
+    let relay = console
+        .map(|master| Relay::connect(master, connection.interactive, connection.ends))
+        .transpose();
+    let started = relay.and_then(|relay| Ok((created.start()?, relay)));
+    if started.is_err() {
+        runtime
+            .container(id)
+            .and_then(|container| container.delete(true))?;
+    }
+    started
+}
 
 /// Signals held back for forwarding. Made before the start, so that none is lost and none ends us.
 #[derive(Debug)]
@@ -72,11 +109,7 @@ impl Attention {
                 match source {
                     Source::End => ended = true,
                     Source::Signal => self.forward(running, relay.as_ref())?,
-                    Source::Terminal(place) => {
-                        if let Some(relay) = &mut relay {
-                            relay.step(place, flags);
-                        }
-                    }
+                    Source::Terminal(place) => step(relay.as_mut(), place, flags),
                 }
             }
         }
@@ -146,4 +179,10 @@ enum Source {
     End,
     Signal,
     Terminal(Place),
+}
+
+fn step(relay: Option<&mut Relay>, place: Place, flags: PollFlags) {
+    if let Some(relay) = relay {
+        relay.step(place, flags);
+    }
 }

@@ -5,7 +5,9 @@ use anyhow::{Context, Result};
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{Errno, read, write};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{
+    OptionalActions, OutputModes, Winsize, isatty, tcgetattr, tcsetattr, tcsetwinsize,
+};
 use std::io::{Stdin, Stdout};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -20,6 +22,15 @@ pub(super) enum Place {
     Input,
     Master,
     Output,
+}
+
+/// How lines end on their way out of a container's terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineEnds {
+    /// CR LF, as a terminal writes them: what people expect of a container with a terminal.
+    Terminal,
+    /// LF alone: what callers of OCI runtimes expect. Our own terminal then adds the CR.
+    Plain,
 }
 
 /// A terminal that stays connected to our standard streams.
@@ -41,10 +52,15 @@ impl Relay {
     ///
     /// # Errors
     /// When the master cannot be made non-blocking.
-    pub(crate) fn connect(master: OwnedFd, interactive: bool) -> Result<Self> {
+    pub(crate) fn connect(master: OwnedFd, interactive: bool, ends: LineEnds) -> Result<Self> {
         let flags = fcntl_getfl(&master).context("cannot read the terminal's flags")?;
         fcntl_setfl(&master, flags | OFlags::NONBLOCK)
             .context("cannot set the terminal's flags")?;
+        // A terminal of ours that is not raw adds a CR to each LF; two of them are one too many.
+        let ours_adds = !interactive && isatty(std::io::stdout());
+        if ends == LineEnds::Plain || ours_adds {
+            clear_line_ends(&master).context("cannot set up the container's terminal")?;
+        }
         let relay = Self {
             master,
             input: interactive.then(std::io::stdin),
@@ -52,7 +68,11 @@ impl Relay {
             to_container: Vec::new(),
             from_container: Vec::new(),
             master_open: true,
-            _raw: if interactive { Raw::enter() } else { None },
+            _raw: if interactive {
+                Raw::enter(ends == LineEnds::Plain)
+            } else {
+                None
+            },
         };
         relay.resize();
         Ok(relay)
@@ -170,4 +190,10 @@ impl Relay {
             Err(_gone) => self.from_container.clear(),
         }
     }
+}
+
+fn clear_line_ends(master: &OwnedFd) -> Result<(), Errno> {
+    let mut modes = tcgetattr(master)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(master, OptionalActions::Now, &modes)
 }

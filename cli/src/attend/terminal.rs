@@ -1,6 +1,8 @@
 //! Our own terminal: its size, and raw mode that always ends.
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use std::io::Stdin;
 
 /// Columns and rows of the terminal on standard input or output, if one is there.
@@ -19,8 +21,8 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Makes standard input raw; `None` when it is no terminal.
-    pub(super) fn enter() -> Option<Self> {
+    /// Makes standard input raw; `None` when it is no terminal. With `line_ends` it still adds a CR to each LF of output.
+    pub(super) fn enter(line_ends: bool) -> Option<Self> {
         let input = std::io::stdin();
         if !isatty(&input) {
             return None;
@@ -28,6 +30,7 @@ impl Raw {
         let before = tcgetattr(&input).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
+        raw.output_modes.set(OutputModes::OPOST, line_ends);
         tcsetattr(&input, OptionalActions::Drain, &raw).ok()?;
         Some(Self { input, before })
     }

@@ -2,7 +2,7 @@
 
 use crate::args::exec::Exec;
 use crate::assembly;
-use crate::attend::{Attention, Relay};
+use crate::attend::{Attention, LineEnds, Relay, window_size};
 use crate::flags::environment::Environment;
 use crate::flags::path::ContainerPath;
 use crate::globals::Globals;
@@ -59,7 +59,7 @@ pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
     };
     let relay = running
         .take_console()
-        .map(|master| Relay::connect(master, args.interactive))
+        .map(|master| Relay::connect(master, args.interactive, LineEnds::Terminal))
         .transpose()?;
     Ok(attention.stay(&running, relay)?.status())
 }
@@ -104,7 +104,11 @@ fn process(container: &Container, args: &Exec, command: &[String]) -> Result<Pro
         .set_args(Some(command.to_vec()))
         .set_env(Some(environment.into_entries()))
         .set_terminal(Some(args.tty))
-        .set_console_size(None);
+        .set_console_size(
+            window_size()
+                .filter(|_| args.tty)
+                .and_then(spec::console_size),
+        );
     Ok(process)
 }
 

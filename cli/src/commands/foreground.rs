@@ -2,7 +2,7 @@
 
 use crate::args::run::Run;
 use crate::assembly::{self, Assembly};
-use crate::attend::{Attention, Relay};
+use crate::attend::{self, Attention, Connection, LineEnds, Relay};
 use crate::clock;
 use crate::globals::Globals;
 use crate::record::{Phase, Record, Status};
@@ -38,11 +38,20 @@ pub(super) fn main(
         .with_preserved_fds(args.preserve_fds);
     let attention = Attention::begin()?;
     let attendance = assembly.record.attend()?;
-    let mut running = start(globals, &assembly.record, request)?;
+    let connection = Connection {
+        interactive: args.interactive,
+        ends: LineEnds::Terminal,
+    };
+    let (running, relay) = start(
+        globals,
+        &assembly.record,
+        request,
+        args.tty.then_some(connection),
+    )?;
     let (record, _spec, root) = assembly.keep();
     drop(root);
     watch.start(running.timings());
-    let exit = attended(args, &attention, &mut running);
+    let exit = attended(args, &attention, &running, relay);
     let status = finish(globals, &record, exit);
     attendance.end();
     if args.rm {
@@ -54,14 +63,15 @@ pub(super) fn main(
     status
 }
 
-fn attended(args: &Run, attention: &Attention, running: &mut Running) -> Result<Exit> {
+fn attended(
+    args: &Run,
+    attention: &Attention,
+    running: &Running,
+    relay: Option<Relay>,
+) -> Result<Exit> {
     if let Some(path) = &args.pidfile {
         super::run::write_pid(path, running.pid())?;
     }
-    let relay = running
-        .take_console()
-        .map(|master| Relay::connect(master, args.interactive))
-        .transpose()?;
     attention.stay(running, relay)
 }
 
@@ -69,9 +79,15 @@ fn attended(args: &Run, attention: &Attention, running: &mut Running) -> Result<
 ///
 /// # Errors
 /// When it cannot be started.
-pub(super) fn start(globals: &Globals, record: &Record, request: Request) -> Result<Running> {
+pub(super) fn start(
+    globals: &Globals,
+    record: &Record,
+    request: Request,
+    terminal: Option<Connection>,
+) -> Result<(Running, Option<Relay>)> {
     let runtime = Runtime::open(&globals.root)?;
-    let running = runtime.run(&ContainerId::new(record.id())?, request)?;
+    let (running, relay) =
+        attend::start(&runtime, &ContainerId::new(record.id())?, request, terminal)?;
     let status = Status {
         phase: Phase::Running,
         pid: Some(running.pid()),
@@ -83,7 +99,7 @@ pub(super) fn start(globals: &Globals, record: &Record, request: Request) -> Res
         delete(globals, record)?;
         return Err(error);
     }
-    Ok(running)
+    Ok((running, relay))
 }
 
 /// Takes down what is left of it and writes down how it ended.

@@ -46,7 +46,7 @@ pub(super) fn names(image: &Image) -> Vec<String> {
 pub(super) fn options(platform: Option<Platform>, quiet: bool) -> LoadOptions {
     let options = LoadOptions::default().with_progress(move |progress| match progress {
         Progress::Warning { diff_id, text } => {
-            report::warn(&format!("layer {}: {text}", diff_id.short()))
+            report::warn(&format!("layer {}: {text}", diff_id.short()));
         }
         Progress::LayerStarted {
             diff_id,

@@ -66,7 +66,7 @@ impl Choice {
         let tail = match args.tail.as_str() {
             "all" | "-1" => None,
             number => {
-                let number = number.parse().map_err(|_| {
+                let number = number.parse().map_err(|_malformed| {
                     report::usage(format!("--tail: '{number}' is no number of lines"))
                 })?;
                 Some(number)

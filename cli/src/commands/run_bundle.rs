@@ -1,12 +1,13 @@
 //! `hostrun run --bundle DIR ID`: the meaning an OCI runtime gives it.
 
 use crate::args::run::Run;
-use crate::attend::{Attention, Relay};
+use crate::attend::{self, Attention, Connection, LineEnds};
 use crate::globals::Globals;
 use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
-use hostrun_runtime::{Bundle, ContainerId, Exit, Request, Running, Runtime};
+use hostrun_runtime::{Bundle, ContainerId, Request, Running, Runtime};
+use oci_spec::runtime::Process;
 use std::path::Path;
 
 /// Runs a bundle. With -d the container is left running, to be deleted by `hostrun delete`.
@@ -34,9 +35,13 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
         return started(args, &running).map(|()| 0);
     }
     let attention = Attention::begin()?;
-    let mut running = runtime.run(&id, request)?;
+    let connection = Connection {
+        interactive: true,
+        ends: LineEnds::Plain,
+    };
+    let (running, relay) = attend::start(&runtime, &id, request, terminal.then_some(connection))?;
     watch.start(running.timings());
-    let exit = attended(args, &attention, &mut running);
+    let exit = started(args, &running).and_then(|()| attention.stay(&running, relay));
     let deleted = runtime
         .container(&id)
         .and_then(|container| container.delete(true));
@@ -46,15 +51,6 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
         watch.print();
     }
     Ok(exit.status())
-}
-
-fn attended(args: &Run, attention: &Attention, running: &mut Running) -> Result<Exit> {
-    started(args, running)?;
-    let relay = running
-        .take_console()
-        .map(|master| Relay::connect(master, true))
-        .transpose()?;
-    attention.stay(running, relay)
 }
 
 fn started(args: &Run, running: &Running) -> Result<()> {
@@ -81,7 +77,7 @@ pub(super) fn wants_terminal(bundle: &Bundle) -> bool {
         .spec()
         .process()
         .as_ref()
-        .and_then(|process| process.terminal())
+        .and_then(Process::terminal)
         .unwrap_or(false)
 }
 

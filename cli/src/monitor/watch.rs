@@ -139,7 +139,7 @@ impl Watch {
         let Some(source) = self.sources.get_mut(index) else {
             return;
         };
-        let mut buffer = [0_u8; 64 * 1024];
+        let mut buffer = [0_u8; 16 * 1024];
         match read(&source.fd, &mut buffer) {
             Ok(count) if count > 0 => {
                 let bytes = buffer.get(..count).unwrap_or_default();

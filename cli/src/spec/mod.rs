@@ -17,7 +17,7 @@ mod tests;
 pub(crate) use limits::check as check_limits;
 pub(crate) use mounts::all_flags as mount_flags;
 pub(crate) use process::{
-    apply_variables, command, full_capabilities, stop_signal, user_text, working_dir,
+    apply_variables, command, console_size, full_capabilities, stop_signal, user_text, working_dir,
 };
 pub(crate) use template::template;
 

@@ -24,7 +24,7 @@ pub(super) fn process(flags: &Run, image: &Config, facts: &Facts) -> Result<Proc
     let mut process = Process::default();
     process
         .set_terminal(Some(flags.tty))
-        .set_console_size(facts.console.filter(|_| flags.tty).and_then(size))
+        .set_console_size(facts.console.filter(|_| flags.tty).and_then(console_size))
         .set_user(user(&facts.identity))
         .set_args(Some(with_init(facts, command(flags, image)?)))
         .set_env(Some(environment(flags, image, facts)))
@@ -43,7 +43,8 @@ fn with_init(facts: &Facts, command: Vec<String>) -> Vec<String> {
     ours.into_iter().chain(command).collect()
 }
 
-fn size((columns, rows): (u16, u16)) -> Option<Size> {
+/// A terminal's size as the runtime-spec writes it.
+pub(crate) fn console_size((columns, rows): (u16, u16)) -> Option<Size> {
     BoxBuilder::default()
         .width(columns)
         .height(rows)
