@@ -43,19 +43,22 @@ pub(crate) fn install_filter(orders: &Orders<'_>) -> Result<(), Failure> {
 /// itself, and running it inside would hand the payload a handle on it (CVE-2019-5736).
 pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
     for (index, path) in orders.candidates.iter().enumerate() {
-        let resolve = libc::RESOLVE_NO_MAGICLINKS;
-        match sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, resolve) {
-            Ok(file) => {
-                sys::close(file);
-                return Ok(());
-            }
-            Err(Errno(libc::ELOOP)) => {
+        match look(path, libc::RESOLVE_NO_MAGICLINKS) {
+            Ok(()) => return Ok(()),
+            // Links that lead in a circle get the same answer; execve(2) will say so itself.
+            Err(Errno(libc::ELOOP)) if look(path, 0) != Err(Errno(libc::ELOOP)) => {
                 return Err(Step::ExecMagicLink.failed_at(index, Errno(libc::ELOOP)));
             }
             // Whatever else is wrong with it, execve(2) says it better.
             Err(_) => {}
         }
     }
+    Ok(())
+}
+
+fn look(path: &CStr, resolve: u64) -> sys::Result<()> {
+    let file = sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, resolve)?;
+    sys::close(file);
     Ok(())
 }
 
