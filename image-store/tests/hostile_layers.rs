@@ -438,7 +438,7 @@ fn bombs_are_stopped_by_limits() {
     host.assert_empty();
 
     let mut limits = hostrun_image_store::Limits::default();
-    limits.entries = 10;
+    (limits.entries, limits.implied) = (10, 10);
     let options = hostrun_image_store::LoadOptions::default().with_limits(limits);
     let deep = "d/".repeat(20) + "f";
     let many = (0..11).fold(Tar::new(), |tar, n| tar.file(&format!("f{n}"), b""));
