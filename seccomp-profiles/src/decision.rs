@@ -3,9 +3,9 @@
 //! The result is a [`Ladder`], the ranges of all 2^32 numbers with the decision for each.
 
 use crate::abi::{Abi, Block, X32_BIT};
-use crate::multiplexer::{detour, leniency};
+use crate::multiplexer::{Detour, MULTIPLEXERS, detour, leniency};
 use crate::policy::{Condition, Policy, Rule};
-use crate::table::Table;
+use crate::table::{Numbers, Table};
 use std::collections::BTreeMap;
 
 /// For numbers newer than the profile: what a kernel without the call says.
@@ -88,112 +88,141 @@ impl Call {
     }
 }
 
-/// The ladder of all interfaces that share the `AUDIT_ARCH_*` value `audit_arch`.
-pub(crate) fn ladder(policy: &Policy, table: &Table, audit_arch: u32) -> Ladder {
-    let mut ladder = vec![(0, Decision::Always(BAD_ARCH))];
-    let x86_64 = audit_arch == Abi::X86_64.audit_arch();
-    if x86_64 {
-        ladder.push((X32_BIT, Decision::Always(BAD_ARCH)));
-        // -1 is what a tracer leaves to skip a call: no call of x32, and never a reason to kill.
-        ladder.push((u32::MAX, Decision::Always(beyond(policy.default))));
-    }
-    for abi in policy
-        .abis
-        .iter()
-        .filter(|abi| abi.audit_arch() == audit_arch)
-    {
-        let calls = calls(policy, table, *abi);
-        for block in abi.blocks() {
-            ladder.retain(|(first, _)| !(block.first..=block.last).contains(first));
-            ladder.extend(steps(policy, table, *abi, *block, &calls));
-        }
-    }
-    ladder.sort_by_key(|(first, _)| *first);
-    ladder.dedup_by(|next, previous| next.1 == previous.1);
-    ladder
+/// A policy with every name looked up once.
+#[derive(Debug)]
+pub(crate) struct Book<'a> {
+    policy: &'a Policy<'a>,
+    /// What each name of each rule means; names that no interface has are left out.
+    entries: Vec<Entry<'a>>,
+    /// The multiplexers that the profile speaks about itself.
+    spoken: Vec<&'static str>,
 }
 
-/// The decisions that differ from the default action.
-fn calls(policy: &Policy, table: &Table, abi: Abi) -> BTreeMap<u32, Decision> {
-    let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
-    for rule in &policy.rules {
-        // Redundant, and skipped by runc before it could hide a later rule.
-        if rule.action == policy.default {
-            continue;
+#[derive(Debug)]
+struct Entry<'a> {
+    rule: &'a Rule<'a>,
+    numbers: Numbers,
+    /// The other way to the call on 32-bit x86, by number and first argument.
+    detour: Option<(Detour, u32)>,
+}
+
+impl<'a> Book<'a> {
+    pub(crate) fn new(policy: &'a Policy<'a>) -> Self {
+        let table = Table::read();
+        let x86 = policy.abis.contains(&Abi::X86);
+        let mut book = Self {
+            policy,
+            entries: Vec::new(),
+            spoken: Vec::new(),
+        };
+        for rule in &policy.rules {
+            for name in rule.names {
+                let Some(numbers) = table.numbers(name) else {
+                    continue;
+                };
+                book.spoken
+                    .extend(MULTIPLEXERS.iter().filter(|known| *known == name));
+                let detour = detour(name).filter(|_| x86);
+                let detour = detour.and_then(|detour| {
+                    let number = table.numbers(detour.through)?.on(Abi::X86)?;
+                    Some((detour, number))
+                });
+                book.entries.push(Entry {
+                    rule,
+                    numbers,
+                    detour,
+                });
+            }
         }
-        for name in rule.names {
-            if let Some(number) = table.number(name, abi) {
+        book
+    }
+
+    /// The ladder of all interfaces that share the `AUDIT_ARCH_*` value `audit_arch`.
+    pub(crate) fn ladder(&self, audit_arch: u32) -> Ladder {
+        let mut ladder = vec![(0, Decision::Always(BAD_ARCH))];
+        if audit_arch == Abi::X86_64.audit_arch() {
+            ladder.push((X32_BIT, Decision::Always(BAD_ARCH)));
+            // -1 is what a tracer leaves to skip a call: no call of x32, and never a reason to kill.
+            ladder.push((u32::MAX, Decision::Always(beyond(self.policy.default))));
+        }
+        let abis = self.policy.abis.iter();
+        for abi in abis.filter(|abi| abi.audit_arch() == audit_arch) {
+            let calls = self.calls(*abi);
+            for block in abi.blocks() {
+                ladder.retain(|(first, _)| !(block.first..=block.last).contains(first));
+                ladder.extend(self.steps(*abi, *block, &calls));
+            }
+        }
+        ladder.sort_by_key(|(first, _)| *first);
+        ladder.dedup_by(|next, previous| next.1 == previous.1);
+        ladder
+    }
+
+    /// The calls that rules decide. A rule whose action is the default one is redundant; runc skips
+    /// it too, before it could hide a later rule.
+    fn calls(&self, abi: Abi) -> BTreeMap<u32, Decision> {
+        let default = self.policy.default;
+        let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.rule.action != default)
+        {
+            let action = entry.rule.action;
+            if let Some(number) = entry.numbers.on(abi) {
                 let call = calls.entry(number).or_default();
-                call.add(&rule.alternatives, rule.action);
+                call.add(&entry.rule.alternatives, action);
             }
-            if abi == Abi::X86 {
-                add_detour(&mut calls, policy, table, rule, name);
+            if let Some((detour, number)) = entry.detour.filter(|_| abi == Abi::X86)
+                && self.takes(entry.rule, detour)
+            {
+                let call = calls.entry(number).or_default();
+                call.add(&[vec![detour.selector]], action);
             }
         }
+        let decided = calls.into_iter();
+        let narrow = abi.is_narrow();
+        decided
+            .map(|(number, call)| (number, call.decision(default, narrow)))
+            .collect()
     }
-    let decided = calls.into_iter();
-    decided
-        .map(|(number, call)| (number, call.decision(policy.default, abi.is_narrow())))
-        .collect()
-}
 
-/// Carries a rule over to the multiplexer through which `name` can be called too.
-///
-/// A rule stricter than the default holds there for any arguments, since they cannot be read. Any
-/// other holds only if it asks for no arguments and the profile does not speak about the multiplexer
-/// itself.
-fn add_detour(
-    calls: &mut BTreeMap<u32, Call>,
-    policy: &Policy,
-    table: &Table,
-    rule: &Rule,
-    name: &str,
-) {
-    let Some(detour) = detour(name) else { return };
-    let Some(number) = table.number(detour.through, Abi::X86) else {
-        return;
-    };
-    let stricter = leniency(rule.action) < leniency(policy.default);
-    if !stricter && (!rule.is_unconditional() || names(policy, detour.through)) {
-        return;
+    /// Whether a rule about a call also holds for the multiplexer through which it can be called.
+    ///
+    /// A rule stricter than the default holds there for any arguments, since they cannot be read. Any
+    /// other holds only if it asks for no arguments and the profile does not speak about the
+    /// multiplexer itself.
+    fn takes(&self, rule: &Rule, detour: Detour) -> bool {
+        let stricter = leniency(rule.action) < leniency(self.policy.default);
+        stricter || (rule.is_unconditional() && !self.spoken.contains(&detour.through))
     }
-    let call = calls.entry(number).or_default();
-    call.add(&[vec![detour.selector]], rule.action);
-}
 
-fn names(policy: &Policy, name: &str) -> bool {
-    let mut named = policy.rules.iter().flat_map(|rule| rule.names);
-    named.any(|known| known == name)
-}
-
-/// The ranges of one block: the calls that are decided, the default between them, and behind the
-/// newest call the profile names, `ENOSYS` where the default is to refuse.
-fn steps(
-    policy: &Policy,
-    table: &Table,
-    abi: Abi,
-    block: Block,
-    calls: &BTreeMap<u32, Decision>,
-) -> Ladder {
-    let mut steps = vec![(block.first, Decision::Always(policy.default))];
-    for (number, decision) in calls.range(block.first..=block.last) {
-        steps.pop_if(|(first, _)| first == number);
-        steps.push((*number, decision.clone()));
-        if let Some(next) = number.checked_add(1).filter(|next| *next <= block.last) {
-            steps.push((next, Decision::Always(policy.default)));
+    /// The ranges of one block: the calls that are decided, the default between them, and behind the
+    /// newest call the profile names, `ENOSYS` where the default is to refuse.
+    fn steps(&self, abi: Abi, block: Block, calls: &BTreeMap<u32, Decision>) -> Ladder {
+        let default = self.policy.default;
+        let mut steps = vec![(block.first, Decision::Always(default))];
+        for (number, decision) in calls.range(block.first..=block.last) {
+            steps.pop_if(|(first, _)| first == number);
+            steps.push((*number, decision.clone()));
+            if let Some(next) = number.checked_add(1).filter(|next| *next <= block.last) {
+                steps.push((next, Decision::Always(default)));
+            }
         }
+        let numbers = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.numbers.on(abi));
+        let newest = numbers
+            .filter(|number| (block.first..=block.last).contains(number))
+            .max();
+        let unknown = newest.and_then(|newest| newest.checked_add(1));
+        if let Some(unknown) = unknown.filter(|unknown| *unknown <= block.last) {
+            steps.retain(|(first, _)| *first < unknown);
+            steps.push((unknown, Decision::Always(beyond(default))));
+        }
+        steps
     }
-    let all = policy.rules.iter().flat_map(|rule| rule.names);
-    let numbers = all.filter_map(|name| table.number(name, abi));
-    let newest = numbers
-        .filter(|number| (block.first..=block.last).contains(number))
-        .max();
-    let unknown = newest.and_then(|newest| newest.checked_add(1));
-    if let Some(unknown) = unknown.filter(|unknown| *unknown <= block.last) {
-        steps.retain(|(first, _)| *first < unknown);
-        steps.push((unknown, Decision::Always(beyond(policy.default))));
-    }
-    steps
 }
 
 /// What happens to numbers beyond those the profile knows.

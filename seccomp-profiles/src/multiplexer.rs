@@ -15,6 +15,9 @@ pub(crate) struct Detour {
     pub(crate) selector: Condition,
 }
 
+/// Their names.
+pub(crate) const MULTIPLEXERS: [&str; 2] = ["socketcall", "ipc"];
+
 // linux/net.h, SYS_*: the first is 1.
 const SOCKET_CALLS: [&str; 20] = [
     "socket",

@@ -7,10 +7,9 @@
 
 use crate::abi::X32_BIT;
 use crate::assembler::{Assembler, Label, Test};
-use crate::decision::{BAD_ARCH, Case, Decision, Ladder, ladder};
+use crate::decision::{BAD_ARCH, Book, Case, Decision, Ladder};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Comparison, Condition, Policy};
-use crate::table::Table;
 use libc::sock_filter;
 use std::collections::HashMap;
 
@@ -24,7 +23,7 @@ const MAX_INSTRUCTIONS: usize = 4096;
 
 /// Compiles a checked policy.
 pub(crate) fn assemble(policy: &Policy) -> Result<Vec<sock_filter>, Error> {
-    let table = Table::read();
+    let book = Book::new(policy);
     let mut arches: Vec<(u32, bool)> = Vec::new();
     for abi in &policy.abis {
         let arch = (abi.audit_arch(), abi.is_narrow());
@@ -37,7 +36,7 @@ pub(crate) fn assemble(policy: &Policy) -> Result<Vec<sock_filter>, Error> {
     // Written backward: the native interface last, so that it stands first.
     for (audit_arch, narrow) in arches.into_iter().rev() {
         writer.narrow = narrow;
-        let root = writer.root(&ladder(policy, &table, audit_arch));
+        let root = writer.root(&book.ladder(audit_arch));
         let body = writer.code.load(NUMBER, root);
         next = writer.code.branch(Test::Equal, audit_arch, body, next);
     }

@@ -5,10 +5,22 @@
 
 use crate::abi::Abi;
 
+/// The numbers of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers([Option<u32>; 5]);
+
+impl Numbers {
+    /// The number on `abi` as a filter sees it; none where the interface lacks the call.
+    pub(crate) fn on(self, abi: Abi) -> Option<u32> {
+        let number = *self.0.get(abi.column())?;
+        number.map(|number| number + abi.offset())
+    }
+}
+
 /// The table, ready to be searched.
 #[derive(Debug)]
 pub(crate) struct Table {
-    rows: Vec<(&'static str, [Option<u32>; 5])>,
+    rows: Vec<(&'static str, Numbers)>,
 }
 
 impl Table {
@@ -21,32 +33,32 @@ impl Table {
         }
     }
 
-    /// The number of the call `name` as a filter sees it; none where the interface lacks it.
-    pub(crate) fn number(&self, name: &str, abi: Abi) -> Option<u32> {
+    /// The numbers of the call `name` on all interfaces; none where no interface has it.
+    pub(crate) fn numbers(&self, name: &str) -> Option<Numbers> {
         let found = self.rows.binary_search_by(|(known, _)| (*known).cmp(name));
-        let (_, numbers) = self.rows.get(found.ok()?)?;
-        let number = *numbers.get(abi.column())?;
-        number.map(|number| number + abi.offset())
+        self.rows.get(found.ok()?).map(|(_, numbers)| *numbers)
     }
 
     /// Every name with its number on one interface.
     #[cfg(test)]
     pub(crate) fn calls(&self, abi: Abi) -> impl Iterator<Item = (&'static str, u32)> {
-        self.rows.iter().filter_map(move |(name, numbers)| {
-            numbers[abi.column()].map(|number| (*name, number + abi.offset()))
-        })
+        let numbers = self
+            .rows
+            .iter()
+            .map(move |(name, numbers)| (*name, numbers.on(abi)));
+        numbers.filter_map(|(name, number)| Some((name, number?)))
     }
 }
 
 /// `name x86_64 x86 x32 aarch64 arm`, a dash for none.
-fn row(line: &'static str) -> Option<(&'static str, [Option<u32>; 5])> {
+fn row(line: &'static str) -> Option<(&'static str, Numbers)> {
     let mut words = line.split(' ');
     let name = words.next()?;
     let mut numbers = [None; 5];
     for number in &mut numbers {
         *number = words.next()?.parse().ok();
     }
-    Some((name, numbers))
+    Some((name, Numbers(numbers)))
 }
 
 #[cfg(test)]
@@ -75,7 +87,10 @@ mod tests {
             ("seccomp", libc::SYS_seccomp),
             ("mseal", libc::SYS_mseal),
         ] {
-            let ours = table.number(name, crate::NATIVE).map(i64::from);
+            let ours = table
+                .numbers(name)
+                .and_then(|numbers| numbers.on(crate::NATIVE));
+            let ours = ours.map(i64::from);
             assert_eq!(ours, Some(number), "{name}");
         }
     }
@@ -83,10 +98,11 @@ mod tests {
     #[test]
     fn x32_numbers_carry_its_bit_and_unknown_names_have_none() {
         let table = Table::read();
-        assert_eq!(table.number("read", Abi::X32), Some(0x4000_0000));
-        assert_eq!(table.number("ioctl", Abi::X32), Some(0x4000_0202));
-        assert_eq!(table.number("socketcall", Abi::X86_64), None);
-        assert_eq!(table.number("no_such_call", Abi::X86_64), None);
-        assert_eq!(table.number("# name", Abi::X86_64), None);
+        let number = |name, abi| table.numbers(name).and_then(|numbers| numbers.on(abi));
+        assert_eq!(number("read", Abi::X32), Some(0x4000_0000));
+        assert_eq!(number("ioctl", Abi::X32), Some(0x4000_0202));
+        assert_eq!(number("socketcall", Abi::X86_64), None);
+        assert_eq!(number("no_such_call", Abi::X86_64), None);
+        assert_eq!(number("# name", Abi::X86_64), None);
     }
 }
