@@ -71,10 +71,7 @@ impl Told {
             code: USAGE,
         };
         for cause in error.chain() {
-            let text = match cause.downcast_ref::<std::io::Error>() {
-                Some(error) => self::cause(error),
-                None => one_line(&cause.to_string()),
-            };
+            let text = without_numbers(&one_line(&cause.to_string()));
             // An error that already quotes its source in its own text is not quoted twice.
             if message.is_empty() {
                 message = text;
@@ -104,6 +101,16 @@ impl Told {
         }
     }
 
+    /// Tells it on standard error, in one piece: others may be telling theirs at the same time.
+    pub(crate) fn say(&self) {
+        let hint = self
+            .hint
+            .as_ref()
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
+        output::say(&format!("hostrun: {}{hint}", self.message));
+    }
+
     /// The same failure as an error again.
     pub(crate) fn into_error(self) -> anyhow::Error {
         Failure {
@@ -118,10 +125,7 @@ impl Told {
 /// Tells a failure on standard error, and in the log file if there is one.
 pub(crate) fn failure(globals: &Globals, error: &anyhow::Error) -> ExitCode {
     let told = Told::of(error);
-    output::say(&format!("hostrun: {}", told.message));
-    if let Some(hint) = &told.hint {
-        output::say(&format!("hint: {hint}"));
-    }
+    told.say();
     log(globals, &told.message);
     ExitCode::from(told.code)
 }
@@ -149,9 +153,17 @@ fn log(globals: &Globals, message: &str) {
 }
 
 /// What the system said, without the number Rust puts behind it.
-pub(crate) fn cause(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+pub(crate) fn without_numbers(text: &str) -> String {
+    const BEFORE: &str = " (os error ";
+    let Some((before, rest)) = text.split_once(BEFORE) else {
+        return text.to_owned();
+    };
+    match rest.split_once(')') {
+        Some((number, after)) if number.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{before}{}", without_numbers(after))
+        }
+        _ => format!("{before}{BEFORE}{}", without_numbers(rest)),
+    }
 }
 
 /// One line without control bytes, whatever an error carried.
@@ -176,6 +188,16 @@ mod tests {
         let told = Told::of(&error);
         assert_eq!(told.message, "cannot start 'web': no such thing");
         assert_eq!((told.hint.as_deref(), told.code), (Some("make one"), 127));
+    }
+
+    #[test]
+    fn numbers_of_errors_are_left_out() {
+        assert_eq!(
+            without_numbers("a: b (os error 2): c (os error 17)"),
+            "a: b: c"
+        );
+        assert_eq!(without_numbers("x (os error y)"), "x (os error y)");
+        assert_eq!(without_numbers("x (os error 2"), "x (os error 2");
     }
 
     #[test]

@@ -237,13 +237,27 @@ fn parse<T: clap::Parser>(words: &[OsString]) -> Result<Option<T>> {
 
 /// Turns clap's paragraphs into our one line and one hint.
 fn sentence(verb: &str, rendered: &str) -> anyhow::Error {
+    const MISSING: &str = "the following required arguments were not provided: ";
     let mut paragraphs = rendered.split("\n\n");
     let first = paragraphs.next().unwrap_or_default();
     let words: Vec<&str> = first.split_whitespace().collect();
     let message = words.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
+    let message = match message
+        .strip_prefix(MISSING)
+        .map(|names| names.split([' ', '>']).next())
+    {
+        Some(name) => format!(
+            "{} is missing",
+            name.unwrap_or_default().trim_start_matches('<')
+        ),
+        None => message.to_owned(),
+    };
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    let hint = match tip.and_then(|tip| tip.lines().next()) {
+    let hint = match tip
+        .and_then(|tip| tip.lines().next())
+        .filter(|tip| tip.contains("similar"))
+    {
         Some(tip) => tip.to_owned(),
         None => format!("'hostrun {verb} --help' shows the options"),
     };
@@ -364,7 +378,6 @@ mod tests {
         );
         assert!(value.message.contains("--memory"), "{}", value.message);
         let missing = told(&["run", "-d"]);
-        assert!(missing.message.contains("IMAGE"), "{}", missing.message);
-        assert!(!missing.message.contains('\n'));
+        assert_eq!(missing.message, "run: IMAGE is missing");
     }
 }

@@ -47,6 +47,6 @@ pub(crate) struct Exec {
     pub(crate) preserve_fds: u32,
 
     /// The container, then the command and its arguments
-    #[arg(value_name = "CONTAINER COMMAND [ARG]", required = true, num_args = 2.., trailing_var_arg = true)]
+    #[arg(value_name = "CONTAINER COMMAND [ARG]", required = true, num_args = 1.., trailing_var_arg = true)]
     pub(crate) words: Vec<String>,
 }

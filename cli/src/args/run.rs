@@ -9,7 +9,7 @@ use crate::flags::pair::Pair;
 use crate::flags::security::SecurityOption;
 use crate::flags::ulimit::Ulimit;
 use crate::flags::{
-    capability, device, environment, memory, mount, namespace, pair, security, ulimit,
+    capability, device, environment, hostname, memory, mount, namespace, pair, security, ulimit,
 };
 use clap::{ArgAction, Args, Parser};
 use std::path::PathBuf;
@@ -153,7 +153,7 @@ pub(crate) struct FileFlags {
 #[command(next_help_heading = "Isolation")]
 pub(crate) struct IsolationFlags {
     /// The container's host name
-    #[arg(short = 'h', long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = hostname::hostname)]
     pub(crate) hostname: Option<String>,
     /// Which network: none (only loopback; the default), host, container:ID
     #[arg(long, alias = "net", value_name = "MODE", value_parser = namespace::network)]

@@ -51,6 +51,7 @@ pub(super) fn gather(
         init: flags.process.init.then(own_binary).transpose()?,
         seccomp: seccomp(flags, &capabilities)?,
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),
+        ipc: host_ipc(flags),
         environment: own_environment(&variables(flags)?),
         hostname,
         capabilities,
@@ -146,6 +147,15 @@ fn namespaces(globals: &Globals, flags: &Run) -> Result<SharedNamespaces> {
         pid: path(&flags.isolation.pid, "pid")?,
         ipc: path(&flags.isolation.ipc, "ipc")?,
     })
+}
+
+/// The host's shared memory and message queues belong to its ipc namespace; not every host mounts both.
+fn host_ipc(flags: &Run) -> Vec<&'static str> {
+    let shared = flags.isolation.ipc == Some(Sharing::Host);
+    let dirs = ["/dev/shm", "/dev/mqueue"];
+    dirs.into_iter()
+        .filter(|dir| shared && Path::new(dir).is_dir())
+        .collect()
 }
 
 fn devices(flags: &Run) -> Result<Vec<HostDevice>> {

@@ -10,6 +10,7 @@ mod volumes;
 pub(crate) use facts::{identity, own_environment, read_variables};
 
 use crate::args::run::Run;
+use crate::flags::mount::MountFlag;
 use crate::globals::Globals;
 use crate::record::{Meta, Record, Records};
 use crate::stopwatch::Stopwatch;
@@ -102,6 +103,13 @@ pub(crate) fn build(
 /// What can be refused before anything exists.
 fn check(flags: &Run, config: &Config) -> Result<String> {
     spec::check_limits(&flags.limits)?;
+    let dev = |flag: &MountFlag| flag.destination.as_str() == "/dev";
+    if flags.process.init && spec::mount_flags(flags).any(dev) {
+        // The init is mounted below /dev; in somebody else's directory that would leave a file behind.
+        return Err(report::usage(
+            "--init and a mount over /dev do not go together",
+        ));
+    }
     spec::command(flags, config)?;
     spec::working_dir(flags, config)?;
     let signal = spec::stop_signal(flags, config);

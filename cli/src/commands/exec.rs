@@ -26,8 +26,12 @@ pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
             "--detach and --tty do not go together: nobody would hold the terminal",
         ));
     }
-    let (Some(name), Some(command)) = (args.words.first(), args.words.get(1..)) else {
-        return Err(report::usage("exec needs a container and a command"));
+    let words = args
+        .words
+        .split_first()
+        .filter(|(_, command)| !command.is_empty());
+    let Some((name, command)) = words else {
+        return Err(report::usage("exec: COMMAND is missing"));
     };
     let target = Target::find(globals, name)?;
     let container = target.running()?;

@@ -106,7 +106,7 @@ fn refused(program: &OsString, error: &std::io::Error) -> Failure {
     Failure::new(format!(
         "cannot execute '{}': {}",
         program.display(),
-        crate::report::cause(error)
+        crate::report::without_numbers(&error.to_string())
     ))
     .code(code)
 }

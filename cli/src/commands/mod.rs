@@ -19,7 +19,7 @@ pub(crate) mod stop;
 mod foreground;
 mod run_bundle;
 
-use crate::{output, report};
+use crate::report;
 use anyhow::Result;
 
 /// Does the same to each name: a failure of one is told and the others still have their turn.
@@ -30,8 +30,7 @@ fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<u8>
     }
     let last = failures.pop();
     for error in failures {
-        let told = report::Told::of(&error);
-        output::say(&format!("hostrun: {}", told.message));
+        report::Told::of(&error).say();
     }
     last.map_or(Ok(0), Err)
 }

@@ -6,6 +6,7 @@
 pub(crate) mod capability;
 pub(crate) mod device;
 pub(crate) mod environment;
+pub(crate) mod hostname;
 pub(crate) mod memory;
 pub(crate) mod mount;
 pub(crate) mod namespace;

@@ -261,6 +261,14 @@ fn later_variables_replace_earlier_ones_in_place() {
 }
 
 #[test]
+fn host_names_are_one_word() {
+    assert!(hostname::hostname("web-1.example").is_ok());
+    for text in ["", "-a", "a b", "a\n127.0.0.1 evil", &"x".repeat(65)] {
+        assert!(hostname::hostname(text).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn sysctl_names_cannot_climb() {
     assert!(pair::sysctl("net.ipv4.ip_forward=1").is_ok());
     for text in [

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 /// More than any honest report.
@@ -36,6 +37,7 @@ pub(crate) enum Outcome {
 pub(crate) fn launch(globals: &Globals, record: &Record, root: OwnedFd) -> Result<i32> {
     let (report, their_report) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe")?;
     let mut child = Command::new("/proc/self/exe")
+        .arg0("hostrun")
         .arg("--root")
         .arg(&globals.root)
         .arg("--store")

@@ -71,6 +71,8 @@ pub(crate) struct Facts {
     pub(crate) volumes: Vec<Volume>,
     /// Host files mounted over files in /etc: container path and source.
     pub(crate) etc: Vec<(&'static str, PathBuf)>,
+    /// Directories of the host's ipc namespace that this host has.
+    pub(crate) ipc: Vec<&'static str>,
     /// Our own binary, when it is process 1.
     pub(crate) init: Option<PathBuf>,
     /// Against what relative host paths are read.

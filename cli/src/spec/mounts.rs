@@ -4,7 +4,6 @@ use super::process::INIT_PATH;
 use super::{Facts, defaults};
 use crate::args::run::Run;
 use crate::flags::mount::{Kind, MountFlag};
-use crate::flags::namespace::Sharing;
 use crate::flags::path;
 use oci_spec::runtime::Mount;
 use std::path::PathBuf;
@@ -24,7 +23,10 @@ pub(super) fn mounts(flags: &Run, facts: &Facts) -> Vec<Mount> {
     let mut asked: Vec<Mount> = all_flags(flags)
         .filter_map(|flag| asked_for(flag, facts))
         .collect();
-    let mut later = host_ipc(flags);
+    let ipc = facts.ipc.iter();
+    let mut later: Vec<Mount> = ipc
+        .map(|dir| bind(dir, PathBuf::from(dir), true, Vec::new()))
+        .collect();
     later.extend(facts.volumes.iter().map(|volume| {
         bind(
             volume.destination.as_str(),
@@ -103,17 +105,6 @@ fn asked_for(flag: &MountFlag, facts: &Facts) -> Option<Mount> {
         )),
         Kind::Volume => None,
     }
-}
-
-/// The host's shared memory and message queues belong to its ipc namespace.
-fn host_ipc(flags: &Run) -> Vec<Mount> {
-    if flags.isolation.ipc != Some(Sharing::Host) {
-        return Vec::new();
-    }
-    ["/dev/shm", "/dev/mqueue"]
-        .iter()
-        .map(|dir| bind(dir, PathBuf::from(dir), true, Vec::new()))
-        .collect()
 }
 
 fn etc(flags: &Run, facts: &Facts) -> Vec<Mount> {

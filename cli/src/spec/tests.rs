@@ -56,6 +56,11 @@ fn facts(flags: &Run) -> Facts {
             ("/etc/resolv.conf", "/store/resolv.conf".into()),
         ],
         init: flags.process.init.then(|| "/usr/bin/hostrun".into()),
+        ipc: if flags.isolation.ipc.is_some() {
+            vec!["/dev/shm", "/dev/mqueue"]
+        } else {
+            Vec::new()
+        },
         base: "/base".into(),
         console: Some((80, 24)),
         ..Facts::default()
