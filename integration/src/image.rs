@@ -1,7 +1,7 @@
 //! Real images, made on the spot by other people's tools: umoci writes them, skopeo converts them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -17,7 +17,6 @@ pub const TAG: &str = "latest";
 #[derive(Debug)]
 pub struct Image {
     layout: PathBuf,
-    scratch: PathBuf,
 }
 
 impl Image {
@@ -30,11 +29,10 @@ impl Image {
         static BUILT: Mutex<()> = Mutex::new(());
         let guard = BUILT.lock();
         let test = std::env::current_exe()?;
-        let kept = test
-            .ancestors()
-            .nth(3)
-            .context("no target folder")?
-            .join("hostrun-test-image");
+        let mut recipe = DefaultHasher::new();
+        (include_str!("image.rs"), include_str!("bundle.rs")).hash(&mut recipe);
+        let folder = test.ancestors().nth(3).context("no target folder")?;
+        let kept = folder.join(format!("hostrun-test-image-{:x}", recipe.finish()));
         if !kept.exists() {
             let work = tempfile::tempdir()?;
             Self::build(work.path())?;
@@ -43,7 +41,6 @@ impl Image {
         drop(guard);
         let image = Self {
             layout: dir.join("layout"),
-            scratch: dir.join("layers"),
         };
         copy(&kept, &image.layout)?;
         Ok(image)
@@ -52,53 +49,28 @@ impl Image {
     fn build(dir: &Path) -> Result<Self> {
         let image = Self {
             layout: dir.join("layout"),
-            scratch: dir.join("layers"),
         };
+        let name = image.name();
+        let bundle = dir.join("bundle").to_string_lossy().into_owned();
+        let root = Path::new(&bundle).join("rootfs");
+        // what changed in the unpacked root since the last time becomes a layer
+        let layer = || Self::umoci(&["repack", "--refresh-bundle", "--image", &name, &bundle]);
         Self::umoci(&["init", "--layout", &image.layout()])?;
-        Self::umoci(&["new", "--image", &image.name()])?;
-        let root = image.scratch.join("root");
-        fs::create_dir_all(&root)?;
+        Self::umoci(&["new", "--image", &name])?;
+        Self::umoci(&["unpack", "--image", &name, &bundle])?;
         fill_root(&root)?;
-        image.insert(&root, "/")?;
-        let more = image.scratch.join("more");
-        fs::create_dir_all(&more)?;
-        fs::write(more.join("kept"), "from the second layer\n")?;
-        fs::write(more.join("removed"), "never seen\n")?;
-        image.insert(&more, "/opt")?;
-        Self::umoci(&[
-            "insert",
-            "--image",
-            &image.name(),
-            "--whiteout",
-            "/opt/removed",
-        ])?;
+        layer()?;
+        fs::create_dir_all(root.join("opt"))?;
+        fs::write(root.join("opt/kept"), "from the second layer\n")?;
+        fs::write(root.join("opt/removed"), "never seen\n")?;
+        layer()?;
+        fs::remove_file(root.join("opt/removed"))?;
+        layer()?;
         Ok(image)
     }
 
-    /// Adds a layer with one file.
-    ///
-    /// # Errors
-    /// When umoci fails.
-    pub fn file(&self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
-        fs::create_dir_all(&self.scratch)?;
-        let file = self.scratch.join("file");
-        fs::write(&file, content)?;
-        fs::set_permissions(&file, PermissionsExt::from_mode(mode))?;
-        self.insert(&file, path)
-    }
-
-    /// Changes the image's configuration: options of `umoci config`.
-    ///
-    /// # Errors
-    /// When umoci fails.
-    pub fn config(&self, options: &[&str]) -> Result<()> {
-        let name = self.name();
-        let mut words = vec!["config", "--image", &name];
-        words.extend(options);
-        Self::umoci(&words)
-    }
-
-    /// Adds a layer with a folder or file of the machine at `target`.
+    /// Adds a layer with a folder or file of the machine at `target`. umoci leaves out the padding
+    /// after the last file of such a layer, and the end of the archive.
     ///
     /// # Errors
     /// When umoci fails.
@@ -110,6 +82,17 @@ impl Image {
             &source.to_string_lossy(),
             target,
         ])
+    }
+
+    /// Changes the image's configuration: options of `umoci config`.
+    ///
+    /// # Errors
+    /// When umoci fails.
+    pub fn config(&self, options: &[&str]) -> Result<()> {
+        let name = self.name();
+        let mut words = vec!["config", "--image", &name];
+        words.extend(options);
+        Self::umoci(&words)
     }
 
     /// The layout folder.

@@ -202,6 +202,28 @@ fn tmpfs_has_the_size_and_mode_asked_for() -> Result<()> {
 }
 
 #[test]
+fn mounts_are_made_in_the_order_of_the_list() -> Result<()> {
+    on_stage(|stage| {
+        let volume = stage.folder("volume")?;
+        fs::write(volume.join("file"), "")?;
+        let (outer, inner) = (("/a", "tmpfs"), ("/a/b", "bind"));
+        for (list, seen) in [([outer, inner], "file\n"), ([inner, outer], "")] {
+            let mut bundle = stage.bundle()?.shell("ls /a/b 2>/dev/null; true");
+            for (target, kind) in list {
+                bundle = bundle.mount(
+                    target,
+                    kind,
+                    &volume.to_string_lossy(),
+                    &["rbind"][..usize::from(kind == "bind")],
+                );
+            }
+            assert_eq!(stage.run(&bundle)?.ok()?, seen, "{list:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn a_bind_mount_shows_the_machines_folder_and_ro_protects_it() -> Result<()> {
     on_stage(|stage| {
         let shared = stage.folder("shared")?;

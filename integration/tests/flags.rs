@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::image::Image;
-use hostrun_integration::{Outcome, Stage, on_stage_of_hostrun};
+use hostrun_integration::{Outcome, Stage, namespace, on_stage_of_hostrun};
 
 /// A test on hostrun with a fresh image that is not loaded yet.
 fn with_image(test: impl FnOnce(&Stage, &Image) -> Result<()>) -> Result<()> {
@@ -31,13 +31,21 @@ fn run(stage: &Stage, words: &[&str]) -> Result<Outcome> {
 type Case<'a> = (&'a [&'a str], &'a str, &'a str);
 
 fn check(stage: &Stage, name: &str, cases: &[Case<'_>]) -> Result<()> {
+    let mut wrong = Vec::new();
     for (flags, script, wanted) in cases {
         let out = run(
             stage,
             &[flags, [name, "sh", "-c", script].as_slice()].concat(),
         )?;
-        assert_eq!(out.stdout(), *wanted, "{flags:?}: {}", out.stderr());
+        if out.stdout() != *wanted {
+            wrong.push(format!(
+                "{flags:?}: {:?} instead of {wanted:?} {}",
+                out.stdout(),
+                out.stderr()
+            ));
+        }
     }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
@@ -137,6 +145,7 @@ fn flags_about_isolation_mean_what_they_mean_elsewhere() -> Result<()> {
             (&[], "ls /sys/class/net", "lo\n"),
         ];
         check(stage, &name, &cases)?;
+        let mut wrong = Vec::new();
         for (flag, kind) in [
             ("--network", "net"),
             ("--pid", "pid"),
@@ -145,12 +154,18 @@ fn flags_about_isolation_mean_what_they_mean_elsewhere() -> Result<()> {
         ] {
             let path = format!("/proc/self/ns/{kind}");
             let out = run(stage, &[flag, "host", &name, "readlink", &path])?;
-            assert_eq!(
-                out.ok()?.trim(),
-                hostrun_integration::namespace::own(kind)?,
-                "{flag} host"
-            );
+            if out.stdout().trim() != namespace::own(kind)? {
+                wrong.push(format!("{flag} host: {}{}", out.stdout(), out.stderr()));
+            }
         }
+        ensure!(
+            wrong.is_empty(),
+            "{}",
+            wrong.join(
+                "
+"
+            )
+        );
         Ok(())
     })
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::namespace::{self, Held};
+use hostrun_integration::runtime::Call;
 use hostrun_integration::{Bundle, Stage, on_stage, on_stage_of_hostrun};
 use serde_json::json;
 
@@ -11,6 +12,12 @@ use serde_json::json;
 fn inside(stage: &Stage, bundle: Bundle, kind: &str) -> Result<String> {
     let out = stage.run(&bundle.shell(&format!("readlink /proc/self/ns/{kind}")))?;
     Ok(out.ok()?.trim().to_owned())
+}
+
+/// Makes a tree belong to the first user of the mappings below.
+fn give_away(root: &Path) -> Result<()> {
+    let words = [Path::new("-R"), Path::new("100000:100000"), root];
+    Call::new(Path::new("chown"), words).run()?.ok().map(drop)
 }
 
 #[test]
@@ -112,10 +119,7 @@ fn user_namespace_maps_root_to_an_ordinary_user() -> Result<()> {
             .set("/linux/gidMappings", mapping)
             .shell("readlink /proc/self/ns/user; cat /proc/self/uid_map; id -u; touch /tmp/mine");
         bundle = bundle.without_mount("/sys/fs/cgroup");
-        let chown = ["-R", "100000:100000", &bundle.rootfs().to_string_lossy()].map(str::to_owned);
-        hostrun_integration::runtime::Call::new(Path::new("chown"), chown)
-            .run()?
-            .ok()?;
+        give_away(&bundle.rootfs())?;
         let text = stage.run(&bundle)?.ok()?;
         let lines: Vec<&str> = text.lines().collect();
         ensure!(
@@ -136,11 +140,16 @@ fn a_user_namespace_is_joined_by_path() -> Result<()> {
     on_stage_of_hostrun(
         "runc 1.1 demands the mappings of a joined user namespace again",
         |stage| {
-            let held = Held::new(&["--user", "--map-root-user"], "user")?;
+            let held = Held::new(&["--user"], "user")?;
+            let process = held.path().ancestors().nth(2).context("no process")?;
+            for map in ["uid_map", "gid_map"] {
+                std::fs::write(process.join(map), "0 100000 65536\n")?;
+            }
             let bundle = stage
                 .bundle()?
                 .namespace("user", Some(held.path()))
                 .without_mount("/sys/fs/cgroup");
+            give_away(&bundle.rootfs())?;
             assert_eq!(inside(stage, bundle, "user")?, held.identity()?);
             Ok(())
         },

@@ -56,7 +56,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 fn prepare(stage: &Stage) -> Result<()> {
     let image = Image::new(stage.dir())?;
     let archive = stage.dir().join("box.tar");
-    image.convert(&format!("oci-archive:{}:box", archive.display()))?;
+    image.convert(&format!("oci-archive:{}:latest", archive.display()))?;
     let bundle = stage.bundle()?.shell("echo hello from a bundle");
     fs::rename(bundle.write()?, stage.dir().join("bundle"))?;
     let program = stage.folder("bin")?.join("hostrun");
