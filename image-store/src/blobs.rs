@@ -60,7 +60,11 @@ impl Blobs {
             end: length,
         };
         refuse_compressed(path, whole.clone())?;
-        let members = members(whole).map_err(|error| error.within(&quoted(path)))?;
+        let members = members(whole).map_err(|error| {
+            error
+                .within(&quoted(path))
+                .with_hint("is it an image archive?")
+        })?;
         Ok(Self::Archive { file, members })
     }
 

@@ -79,22 +79,30 @@ impl Overlay<'_> {
     pub(crate) fn mount(&self, options: RootOptions) -> Result<OwnedFd> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
             .map_err(|errno| self.failed(errno, None))?;
-        match self.add_layers(&context) {
-            Ok(()) => {}
-            // No such parameter: before 6.8.
-            Err(Errno::INVAL) => return self.mount_by_string(options),
-            Err(errno) => return Err(self.failed(errno, Some(&context))),
+        let errno = match self.mount_by_layers(&context, options) {
+            Ok(root) => return Ok(root),
+            Err(errno) => errno,
+        };
+        let failed = self.failed(errno, kernel_words(&context));
+        if errno != Errno::INVAL {
+            return Err(failed);
         }
-        let configured = set(&context, "upperdir", self.upper)
-            .and_then(|()| set(&context, "workdir", self.work))
-            .and_then(|()| fsconfig_create(&context));
-        configured.map_err(|errno| self.failed(errno, Some(&context)))?;
-        fsmount(
-            &context,
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            options.attributes(),
-        )
-        .map_err(|errno| self.failed(errno, Some(&context)))
+        // Before 6.8 there is no such parameter. Some kernels say so at once; those whose overlay
+        // still takes one string, up to 6.4, collect any parameter and complain at the end.
+        self.mount_by_string(options).map_err(|_same| failed)
+    }
+
+    /// The way of newer kernels.
+    fn mount_by_layers(
+        &self,
+        context: &OwnedFd,
+        options: RootOptions,
+    ) -> std::result::Result<OwnedFd, Errno> {
+        self.add_layers(context)?;
+        set(context, "upperdir", self.upper)?;
+        set(context, "workdir", self.work)?;
+        fsconfig_create(context)?;
+        fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes())
     }
 
     fn add_layers(&self, context: &OwnedFd) -> std::result::Result<(), Errno> {
@@ -146,10 +154,10 @@ impl Overlay<'_> {
         open_tree(CWD, self.target, clone)
     }
 
-    fn failed(&self, errno: Errno, context: Option<&OwnedFd>) -> Error {
+    fn failed(&self, errno: Errno, words: Option<Vec<u8>>) -> Error {
         let subject = format!("overlay with {} layers", self.lower.len());
         let mut cause = errno_text(errno.raw_os_error());
-        if let Some(words) = context.and_then(kernel_words) {
+        if let Some(words) = words {
             cause = format!("{cause}, kernel says {}", quoted(OsStr::from_bytes(&words)));
         }
         let (kind, hint) = match errno {
@@ -243,6 +251,27 @@ mod tests {
         open("top").unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "0");
         assert!(open("f139").is_ok() && open("f140").is_err());
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(dir.path().to_str().unwrap()));
+    }
+
+    #[test]
+    fn file_system_that_cannot_carry_an_overlay_is_one_clear_line() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: this test needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (lower, proc) = ([dir.path().to_owned()], Path::new("/proc/self"));
+        let overlay = Overlay {
+            lower: &lower,
+            upper: proc,
+            work: proc,
+            target: dir.path(),
+        };
+        let error = overlay.mount(RootOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.hint().is_some() && !error.to_string().contains('\n'));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(dir.path().to_str().unwrap()));
     }

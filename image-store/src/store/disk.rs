@@ -47,8 +47,7 @@ impl Folder {
                 "open",
                 subject,
                 "it belongs to another user",
-            )
-            .with_hint("run as root, or name another store"));
+            ));
         }
         if stat.st_mode & 0o7777 != 0o700 {
             rustix::fs::fchmod(&self.fd, PRIVATE).at("change mode", &self.path)?;

@@ -52,6 +52,13 @@ impl Store {
     /// `Denied` without the right to write there, `Unsupported` for a store of another version,
     /// `Corrupt`, `NoSpace`, `Io`.
     pub fn open(root: &Path) -> Result<Self> {
+        Self::open_at(root).map_err(|error| match error.kind() {
+            ErrorKind::Denied => error.with_hint("run as root, or name another store"),
+            _ => error,
+        })
+    }
+
+    fn open_at(root: &Path) -> Result<Self> {
         if is_no_directory(root) {
             let cause = "not a directory";
             return Err(Error::new(
