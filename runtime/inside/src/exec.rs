@@ -1,25 +1,44 @@
 //! The last steps: working directory, filter, program.
 
-use crate::orders::{Fd, Orders};
+use crate::orders::{Fd, Make, Orders};
 use crate::paths;
 use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
 use core::convert::Infallible;
 use core::ffi::CStr;
 
-/// Changes to the working directory by descriptor, resolved inside the root.
-pub(crate) fn enter_cwd(cwd: &CStr) -> Result<(), Failure> {
+/// Finds the working directory, inside the root and never through a magic link. A new container
+/// gets it made where it is missing, while its root is still writable.
+pub(crate) fn find_cwd(orders: &Orders<'_>) -> Result<Fd, Failure> {
     let fail = |errno| Step::Cwd.failed(errno);
-    if cwd.is_empty() {
-        return sys::chdir_root().map(drop).map_err(fail);
+    match &orders.root {
+        Some(root) => paths::find_or_make(root.tree, orders.cwd, Make::Directory).map_err(fail),
+        // The current directory is the root here, as setns(2) left it.
+        None => open_cwd(orders.cwd).map_err(fail),
     }
-    let root = Fd(libc::AT_FDCWD);
-    // The current directory is the root here, as pivot_root(2) or setns(2) left it.
-    let directory =
-        paths::open(root, cwd.as_ptr(), libc::O_PATH | libc::O_DIRECTORY).map_err(fail)?;
-    sys::fchdir(directory).map_err(fail)?;
-    sys::close(directory);
+}
+
+/// Changes to it.
+pub(crate) fn enter_cwd(cwd: Fd) -> Result<(), Failure> {
+    sys::fchdir(cwd).map_err(|errno| Step::Cwd.failed(errno))?;
+    sys::close(cwd);
     Ok(())
+}
+
+/// Finds it again as the payload's user and changes to it: some directories open for that user
+/// only (FUSE, NFS without root).
+pub(crate) fn enter_cwd_as_payload(orders: &Orders<'_>) -> Result<(), Failure> {
+    let cwd = open_cwd(orders.cwd).map_err(|errno| Step::Cwd.failed(errno))?;
+    enter_cwd(cwd)
+}
+
+fn open_cwd(cwd: &CStr) -> sys::Result<Fd> {
+    let path = if cwd.is_empty() { c"." } else { cwd };
+    paths::open(
+        Fd(libc::AT_FDCWD),
+        path.as_ptr(),
+        libc::O_PATH | libc::O_DIRECTORY,
+    )
 }
 
 /// `PR_SET_NO_NEW_PRIVS`.

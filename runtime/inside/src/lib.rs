@@ -70,6 +70,8 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     }
     // The terminal lives in the new devpts and covers the new /dev/console.
     let stdio = console::allocate(orders)?;
+    // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
+    let cwd = exec::find_cwd(orders);
     if let Some(root) = &orders.root {
         // Last of the mounts: every directory they needed exists by now.
         root::make_readonly(root)?;
@@ -81,13 +83,12 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // Late, because a small RLIMIT_NOFILE would break everything above.
     limits::set_rlimits(orders)?;
     identity::drop_bounding_set(&orders.capabilities)?;
-    // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
-    let cwd = exec::enter_cwd(orders.cwd);
+    let entered = cwd.and_then(exec::enter_cwd);
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go; and what follows
     // a filter may use no call that an old profile does not know.
     let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;
     if filter_early {
-        cwd?;
+        entered?;
         session::park(orders, report_to)?;
         exec::refuse_magic_links(orders)?;
         exec::install_filter(orders)?;
@@ -96,9 +97,8 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
         return exec::become_program(orders);
     }
     identity::become_payload(orders)?;
-    if cwd.is_err() {
-        // Some directories open for the payload's user only (FUSE, NFS without root).
-        exec::enter_cwd(orders.cwd)?;
+    if entered.is_err() {
+        exec::enter_cwd_as_payload(orders)?;
     }
     if orders.no_new_privileges {
         exec::forbid_new_privileges()?;
