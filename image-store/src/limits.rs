@@ -10,8 +10,8 @@ pub struct Limits {
     pub layers: usize,
     /// Most entries of one layer.
     pub entries: u64,
-    /// Most directories of one layer that have no entry of their own.
-    pub implied: u64,
+    /// Most bytes of directory names of one layer: they are kept in memory to its end.
+    pub directory_bytes: u64,
     /// Most uncompressed bytes of one layer.
     pub layer_bytes: u64,
     /// Most uncompressed bytes for each compressed byte, once `ratio_free_bytes` have come out.
@@ -28,7 +28,7 @@ impl Default for Limits {
             document_bytes: 4 << 20,
             layers: 500,
             entries: 5_000_000,
-            implied: 100_000,
+            directory_bytes: 16 << 20,
             layer_bytes: 256 << 30,
             ratio: 100,
             ratio_free_bytes: 256 << 20,

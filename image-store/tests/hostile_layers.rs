@@ -430,15 +430,19 @@ fn bombs_are_stopped_by_limits() {
         return;
     }
     let host = Host::new();
-    let tar = Tar::new().file("zeros", &vec![0; 300 << 20]).end();
+    let tar = Tar::new().file("zeros", &vec![0; 16 << 20]).end();
     let layout = Layout::with_image(&host.path("bomb"), &[Layer::gzip(&tar)]);
-    let error = host.load(&layout.source()).unwrap_err();
+    let mut limits = hostrun_image_store::Limits::default();
+    assert!(limits.ratio <= 100 && limits.ratio_free_bytes <= 256 << 20);
+    limits.ratio_free_bytes = 4 << 20;
+    let options = hostrun_image_store::LoadOptions::default().with_limits(limits);
+    let error = host.store.load(&layout.source(), &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     assert_one_line(&error);
     host.assert_empty();
 
     let mut limits = hostrun_image_store::Limits::default();
-    (limits.entries, limits.implied) = (10, 10);
+    (limits.entries, limits.directory_bytes) = (10, 100);
     let options = hostrun_image_store::LoadOptions::default().with_limits(limits);
     let deep = "d/".repeat(20) + "f";
     let many = (0..11).fold(Tar::new(), |tar, n| tar.file(&format!("f{n}"), b""));

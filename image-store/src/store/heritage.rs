@@ -6,7 +6,8 @@
 //! up what each such directory should be, and a container gets it in its writable layer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -30,37 +31,58 @@ pub(super) struct View {
     pub(super) fs: Folder,
 }
 
-/// What a layer says about a path.
-enum Word {
-    /// Nothing; the lower layers decide.
-    Silent,
-    /// The path is a directory with these attributes.
-    Is(RootAttributes),
-    /// Something else, or nothing at all: lower layers do not show.
-    Ends,
+/// A directory on the way from the top to the one looked at.
+struct Frame<'a> {
+    path: &'a [u8],
+    /// What each layer has there, lowest first.
+    here: Vec<Here>,
+    meant: RootAttributes,
+}
+
+/// What one layer has at a path.
+#[derive(Clone, Copy)]
+struct Here {
+    /// None when it has no directory there.
+    attributes: Option<RootAttributes>,
+    /// Whether the lower layers do not show: opaque, deleted, or no directory.
+    hides: bool,
 }
 
 /// The directories that need attributes of a lower layer, parents first. Layers lowest first.
 pub(super) fn settle(layers: &[View]) -> Result<Vec<Heir>> {
     let implied: Vec<BTreeSet<&[u8]>> = layers.iter().map(implied_of).collect();
-    let mut heirs: BTreeMap<Vec<u8>, RootAttributes> = BTreeMap::new();
-    let paths: BTreeSet<&[u8]> = implied.iter().flatten().copied().collect();
-    for path in paths {
-        let meant = meant(layers, &implied, path)?;
-        if meant == DEFAULT {
-            continue;
-        }
-        // To stand in the writable layer, it needs its parents there.
-        for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let parent = path.get(..end).unwrap_or_default();
-            if !heirs.contains_key(parent) {
-                heirs.insert(parent.to_vec(), self::meant(layers, &implied, parent)?);
-            }
-        }
-        heirs.insert(path.to_vec(), meant);
+    if layers.len() < 2 || implied.iter().all(BTreeSet::is_empty) {
+        return Ok(Vec::new());
     }
-    let heir = |(path, attributes)| Heir {
-        path: PathBytes(path),
+    let mut heirs: BTreeMap<&[u8], RootAttributes> = BTreeMap::new();
+    let top = vec![
+        Here {
+            attributes: Some(DEFAULT),
+            hides: false
+        };
+        layers.len()
+    ];
+    let mut way: Vec<Frame<'_>> = Vec::new();
+    for path in with_parents(&implied) {
+        while way.last().is_some_and(|frame| !is_inside(frame.path, path)) {
+            way.pop();
+        }
+        let above = way
+            .last()
+            .map_or(top.as_slice(), |frame| frame.here.as_slice());
+        let pairs = layers.iter().zip(above);
+        let here = pairs.map(|(layer, above)| look(layer, *above, path));
+        let here: Vec<Here> = here.collect::<Result<_>>()?;
+        let is_implied = |index: usize| implied.get(index).is_some_and(|set| set.contains(path));
+        let meant = meant(&here, is_implied);
+        way.push(Frame { path, here, meant });
+        if meant != DEFAULT && (0..layers.len()).any(is_implied) {
+            // To stand in the writable layer, it needs its parents there.
+            heirs.extend(way.iter().map(|frame| (frame.path, frame.meant)));
+        }
+    }
+    let heir = |(path, attributes): (&[u8], _)| Heir {
+        path: PathBytes(path.to_vec()),
         attributes,
     };
     // Sorted by bytes, a parent stands before what is in it.
@@ -75,48 +97,77 @@ fn implied_of(layer: &View) -> BTreeSet<&[u8]> {
         .collect()
 }
 
-/// What a directory should look like: the word of the highest layer that has one.
-fn meant(layers: &[View], implied: &[BTreeSet<&[u8]>], path: &[u8]) -> Result<RootAttributes> {
-    for (layer, implied) in layers.iter().zip(implied).rev() {
-        match word(layer, implied.contains(path), path)? {
-            Word::Silent => {}
-            Word::Is(attributes) => return Ok(attributes),
-            Word::Ends => break,
+/// All paths and the directories they are in, each followed at once by what is inside it.
+fn with_parents<'a>(implied: &[BTreeSet<&'a [u8]>]) -> Vec<&'a [u8]> {
+    let mut all: BTreeSet<&'a [u8]> = BTreeSet::new();
+    for path in implied.iter().flatten() {
+        let mut path = *path;
+        // A path that is in has its parents in.
+        while all.insert(path) {
+            let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
+                break;
+            };
+            path = path.get(..slash).unwrap_or_default();
         }
     }
-    Ok(DEFAULT)
+    let mut all: Vec<&[u8]> = all.into_iter().collect();
+    let slash = |byte: &u8| *byte == b'/';
+    all.sort_by(|a, b| a.split(slash).cmp(b.split(slash)));
+    all
 }
 
-/// Walks from the top: any part may be deleted, opaque, or no directory in this layer.
-fn word(layer: &View, implied: bool, path: &[u8]) -> Result<Word> {
-    let name = layer.fs.path();
-    let mut at: OwnedFd = rustix::io::fcntl_dupfd_cloexec(layer.fs.fd(), 0).at("open", name)?;
-    let mut opaque = false;
-    for part in path.split(|byte| *byte == b'/') {
-        match step(at.as_fd(), part) {
-            Ok(fd) => at = fd,
-            Err(Errno::NOENT) if opaque => return Ok(Word::Ends),
-            Err(Errno::NOENT) => return Ok(Word::Silent),
-            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(Word::Ends),
-            Err(errno) => return Err(errno).at("open", name),
+fn is_inside(parent: &[u8], path: &[u8]) -> bool {
+    path.strip_prefix(parent)
+        .is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// What a directory should look like: the word of the highest layer that has an entry for it.
+fn meant(here: &[Here], is_implied: impl Fn(usize) -> bool) -> RootAttributes {
+    for (index, here) in here.iter().enumerate().rev() {
+        match here.attributes {
+            Some(attributes) if !is_implied(index) => return attributes,
+            _ if here.hides => return DEFAULT,
+            _ => {}
         }
-        let mut value = [0_u8; 1];
-        opaque |= rustix::fs::fgetxattr(&at, "trusted.overlay.opaque", &mut value[..]).is_ok();
     }
-    let stat = rustix::fs::fstat(&at).at("stat", name)?;
-    Ok(match (implied, opaque) {
-        (true, false) => Word::Silent,
-        (true, true) => Word::Ends,
-        (false, _) => Word::Is(RootAttributes {
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-        }),
-    })
+    DEFAULT
 }
 
-fn step(at: impl AsFd, part: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+fn look(layer: &View, above: Here, path: &[u8]) -> Result<Here> {
+    if above.attributes.is_none() {
+        return Ok(above);
+    }
+    let subject = OsStr::from_bytes(path);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    retry_on_rename(|| rustix::fs::openat2(&at, part, flags, Mode::empty(), resolve))
+    let fs = layer.fs.fd();
+    let opened = retry_on_rename(|| rustix::fs::openat2(fs, path, flags, Mode::empty(), resolve));
+    let fd = match opened {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => {
+            return Ok(Here {
+                attributes: None,
+                hides: above.hides,
+            });
+        }
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return Ok(Here {
+                attributes: None,
+                hides: true,
+            });
+        }
+        Err(errno) => return Err(errno).at("open", subject),
+    };
+    let mut value = [0_u8; 1];
+    let opaque = rustix::fs::fgetxattr(&fd, "trusted.overlay.opaque", &mut value[..]).is_ok();
+    let stat = rustix::fs::fstat(&fd).at("stat", subject)?;
+    let attributes = RootAttributes {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+    };
+    Ok(Here {
+        attributes: Some(attributes),
+        hides: above.hides || opaque,
+    })
 }

@@ -29,7 +29,7 @@ use ingest::Ingest;
 use record::Format;
 
 /// Largest record or configuration of ours, in bytes: with room over what a load lets in.
-const RECORD_MAX: u64 = 64 << 20;
+const RECORD_MAX: u64 = 128 << 20;
 
 /// An image store. Several processes and threads may use one at a time.
 #[derive(Debug)]

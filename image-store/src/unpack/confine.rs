@@ -31,6 +31,7 @@ pub(super) struct Confined<'a> {
     cached: Option<Parent>,
     /// Directories nobody described so far.
     implied: BTreeSet<Vec<u8>>,
+    held: u64,
     /// Names that were resolved otherwise than they read: through a link or out and back in.
     redirected: u64,
     opaque_root: bool,
@@ -53,6 +54,7 @@ impl<'a> Confined<'a> {
             scrapped: 0,
             cached: None,
             implied: BTreeSet::new(),
+            held: 0,
             redirected: 0,
             opaque_root: false,
         }
@@ -64,6 +66,11 @@ impl<'a> Confined<'a> {
 
     pub(super) fn redirected(&self) -> u64 {
         self.redirected
+    }
+
+    /// Bytes of names kept in memory.
+    pub(super) fn held(&self) -> u64 {
+        self.held
     }
 
     pub(super) fn implied(&self) -> &BTreeSet<Vec<u8>> {
@@ -157,7 +164,9 @@ impl<'a> Confined<'a> {
         let (uid, gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
         rustix::fs::fchown(&fd, Some(uid), Some(gid)).at("change owner", os(path))?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o755)).at("change mode", os(path))?;
-        self.implied.insert(path.to_vec());
+        if self.implied.insert(path.to_vec()) {
+            self.held += path.len() as u64;
+        }
         Ok(fd)
     }
 

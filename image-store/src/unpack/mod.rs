@@ -75,7 +75,7 @@ pub(crate) fn unpack<T: Tape>(
     let mut entries = 0_u64;
     while let Some(entry) = stream.next_entry()? {
         entries += 1;
-        check_limits(&entry, entries, writer.implied(), limits)?;
+        check_limits(&entry, entries, writer.held(), limits)?;
         put(&mut writer, &entry, &mut stream)
             .map_err(|error| error.about(&format!("entry {}", quoted_bytes(&entry.path))))?;
     }
@@ -101,7 +101,7 @@ fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream
     }
 }
 
-fn check_limits(entry: &Entry, entries: u64, implied: u64, limits: &Limits) -> Result<()> {
+fn check_limits(entry: &Entry, entries: u64, held: u64, limits: &Limits) -> Result<()> {
     let too_many = |what, limit| {
         let subject = format!("entry {}", quoted_bytes(&entry.path));
         Err(Error::new(
@@ -114,8 +114,8 @@ fn check_limits(entry: &Entry, entries: u64, implied: u64, limits: &Limits) -> R
     if entries > limits.entries {
         return too_many("entries", limits.entries);
     }
-    if implied > limits.implied {
-        return too_many("directories without an entry", limits.implied);
+    if held > limits.directory_bytes {
+        return too_many("bytes of directory names", limits.directory_bytes);
     }
     if entry.xattrs.len() > limits.xattrs {
         return too_many("extended attributes", limits.xattrs as u64);

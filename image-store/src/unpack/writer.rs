@@ -24,6 +24,7 @@ pub(super) struct Writer<'a> {
     dir: Confined<'a>,
     /// Times of directories, set at the end: every entry made inside changes them.
     times: BTreeMap<Vec<u8>, Time>,
+    held: u64,
     root: Option<RootAttributes>,
     bytes: u64,
     warnings: Warnings,
@@ -40,6 +41,7 @@ impl<'a> Writer<'a> {
         Self {
             dir: Confined::new(root, scrap),
             times: BTreeMap::new(),
+            held: 0,
             root: None,
             bytes: 0,
             warnings: Warnings::default(),
@@ -47,9 +49,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Directories made without an entry so far.
-    pub(super) fn implied(&self) -> u64 {
-        self.dir.implied().len() as u64
+    /// Bytes of names kept in memory so far.
+    pub(super) fn held(&self) -> u64 {
+        self.held + self.dir.held()
     }
 
     /// The entry of the top directory.
@@ -195,7 +197,9 @@ impl<'a> Writer<'a> {
         }
         self.describe(fd.as_fd(), entry)?;
         self.dir.described(&path);
-        self.times.insert(path.clone(), entry.mtime);
+        if self.times.insert(path.clone(), entry.mtime).is_none() {
+            self.held += path.len() as u64;
+        }
         self.dir.remember(&path, fd)
     }
 
