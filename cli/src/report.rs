@@ -81,6 +81,11 @@ impl Told {
             told.learn(cause);
         }
         told.message = message;
+        let root = rustix::process::geteuid().is_root();
+        if told.hint.is_none() && !root && error.chain().any(is_denied) {
+            told.hint =
+                Some("hostrun needs root for this: run it as root, or through sudo".to_owned());
+        }
         told
     }
 
@@ -119,6 +124,20 @@ impl Told {
             code: self.code,
         }
         .into()
+    }
+}
+
+/// Whether the system said that this user may not.
+fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use rustix::io::Errno;
+    if let Some(error) = cause.downcast_ref::<hostrun_runtime::Error>() {
+        error.kind() == hostrun_runtime::ErrorKind::Denied
+    } else if let Some(error) = cause.downcast_ref::<hostrun_image_store::Error>() {
+        error.kind() == hostrun_image_store::ErrorKind::Denied
+    } else if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        error.kind() == std::io::ErrorKind::PermissionDenied
+    } else {
+        matches!(cause.downcast_ref(), Some(&(Errno::ACCESS | Errno::PERM)))
     }
 }
 

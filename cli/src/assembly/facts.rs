@@ -38,6 +38,7 @@ pub(super) fn gather(
     }
     let hostname = hostname(flags, record);
     let capabilities = host::capabilities()?;
+    let variables = read_variables(&flags.process.env_file, &flags.process.env)?;
     Ok(Facts {
         identity: identity(
             root.as_fd(),
@@ -52,7 +53,8 @@ pub(super) fn gather(
         seccomp: seccomp(flags, &capabilities)?,
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),
         ipc: host_ipc(flags),
-        environment: own_environment(&variables(flags)?),
+        environment: own_environment(&variables),
+        variables,
         hostname,
         capabilities,
         base,
@@ -89,10 +91,6 @@ pub(crate) fn read_variables(files: &[PathBuf], env: &[Variable]) -> Result<Vec<
     }
     variables.extend_from_slice(env);
     Ok(variables)
-}
-
-fn variables(flags: &Run) -> Result<Vec<Variable>> {
-    read_variables(&flags.process.env_file, &flags.process.env)
 }
 
 /// Those of our own variables that are asked for without a value.

@@ -22,6 +22,7 @@ pub(crate) use process::{
 pub(crate) use template::template;
 
 use crate::args::run::Run;
+use crate::flags::environment::Variable;
 use crate::flags::path::ContainerPath;
 use anyhow::{Context, Result};
 use host::HostDevice;
@@ -80,7 +81,9 @@ pub(crate) struct Facts {
     pub(crate) seccomp: Option<LinuxSeccomp>,
     /// Columns and rows of our own terminal.
     pub(crate) console: Option<(u16, u16)>,
-    /// Variables of our own environment that flags ask for.
+    /// Variables of files and flags, in this order.
+    pub(crate) variables: Vec<Variable>,
+    /// Variables of our own environment that are asked for.
     pub(crate) environment: HashMap<String, String>,
 }
 

@@ -142,7 +142,7 @@ fn environment(flags: &Run, image: &Config, facts: &Facts) -> Vec<String> {
     for entry in image.env().iter().flatten() {
         environment.take(entry);
     }
-    apply_variables(&mut environment, &flags.process.env, &facts.environment);
+    apply_variables(&mut environment, &facts.variables, &facts.environment);
     environment.set_default("HOME", &facts.identity.home);
     environment.into_entries()
 }

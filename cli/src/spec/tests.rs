@@ -61,6 +61,7 @@ fn facts(flags: &Run) -> Facts {
         } else {
             Vec::new()
         },
+        variables: flags.process.env.clone(),
         base: "/base".into(),
         console: Some((80, 24)),
         ..Facts::default()
