@@ -78,12 +78,14 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// Blocks the forwarded signals and opens a descriptor for them.
+    /// Blocks the forwarded signals, save those our caller has us ignore (`nohup`, jobs in the background), and opens a descriptor for them.
     ///
     /// # Errors
     /// When the kernel refuses either.
     pub(crate) fn begin() -> Result<Self> {
-        let set: SigSet = FORWARDED.into_iter().collect();
+        let ignored = ignored_signals()?;
+        let heard = |signal: &Named| ignored >> (*signal as u32 - 1) & 1 == 0;
+        let set: SigSet = FORWARDED.into_iter().filter(heard).collect();
         set.thread_block().context("cannot hold signals back")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals =
@@ -172,6 +174,16 @@ impl Attention {
         }
         Ok(())
     }
+}
+
+/// The signals that were set to be ignored when we were started, signal 1 in the lowest bit. A blocked signal is queued
+/// even if it is ignored, so this has to be known before.
+fn ignored_signals() -> Result<u64> {
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .context("/proc/self/status names no ignored signals")
 }
 
 #[derive(Debug, Clone, Copy)]
