@@ -13,7 +13,7 @@ PREFIX     ?= /usr/local
 RUNTIME    ?= $(HOSTRUN)
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root oracle test-long
+ROOT_TARGETS := test-root oracle test-long bench
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build demo check unit test test-root oracle test-vm test-long room install bench clean
@@ -63,7 +63,7 @@ install: build ## DESTDIR= PREFIX=: binary, man pages, completions
 	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN)
 
 bench: build ## interleaved comparisons with other runtimes
-	cargo run --locked --release --target $(TARGET) -p hostrun-benches
+	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches
 
 clean: ## what make built and fetched
 	cargo clean

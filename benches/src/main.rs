@@ -8,10 +8,8 @@ mod subject;
 mod table;
 
 use anyhow::{Context as _, Result};
-use hostrun_integration::{bundle::Bundle, elf};
-use hostrun_seccomp_profiles::{DEFAULT_CAPABILITIES, default_profile};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use subject::Subject;
 
@@ -30,19 +28,18 @@ fn main() -> Result<()> {
     writeln!(out, "{}", environment())?;
     let mut subjects = Vec::new();
     for (name, program) in programs() {
-        let mut subject = Subject::new(&name, &program, scratch.path());
-        let bundle = bundle(scratch.path(), &name, false)?;
+        let mut subject = Subject::new(&name, &program, scratch.path())?;
         // The first run is not measured; it tells whether this runtime works here at all.
-        match subject.run(&bundle) {
+        match subject.run(false) {
             Ok(_) => subjects.push(subject),
             Err(error) => writeln!(out, "{name} is left out: {error:#}")?,
         }
     }
     for (title, seccomp) in [("run", false), ("run with a seccomp filter", true)] {
-        let samples = measure(&mut subjects, scratch.path(), seccomp, rounds)?;
+        let samples = measure(&mut subjects, seccomp, rounds)?;
         writeln!(out, "\n{}", table::print(title, &samples))?;
     }
-    Ok(())
+    hostrun_integration::cgroup::remove(&subject::cgroup())
 }
 
 fn programs() -> Vec<(String, PathBuf)> {
@@ -56,47 +53,22 @@ fn programs() -> Vec<(String, PathBuf)> {
         .collect()
 }
 
-/// A bundle whose program only exits: a cgroup of its own for each runtime.
-fn bundle(scratch: &Path, name: &str, seccomp: bool) -> Result<PathBuf> {
-    let dir = scratch.join(format!("bundle-{name}-{seccomp}"));
-    let cgroup = format!("/hostrun-bench-{}/{name}", std::process::id());
-    let mut bundle = Bundle::new(&dir, &cgroup)?
-        .file("/exit", 0o755, &elf::exit(0))?
-        .args(&["/exit"]);
-    bundle = bundle.unset("/process/rlimits");
-    if seccomp {
-        let profile = default_profile(&DEFAULT_CAPABILITIES);
-        bundle = bundle.set("/linux/seccomp", serde_json::to_value(profile)?);
-    }
-    Ok(bundle.write()?.to_owned())
-}
-
 fn measure(
     subjects: &mut [Subject],
-    scratch: &Path,
     seccomp: bool,
     rounds: usize,
 ) -> Result<Vec<(String, Vec<Duration>)>> {
-    let mut bundles = Vec::new();
-    for subject in subjects.iter() {
-        bundles.push(bundle(scratch, &subject.name, seccomp)?);
-    }
-    let mut samples: Vec<(String, Vec<Duration>)> = subjects
-        .iter()
-        .map(|subject| (subject.name.clone(), Vec::with_capacity(rounds)))
-        .collect();
+    let empty = |subject: &Subject| (subject.name.clone(), Vec::with_capacity(rounds));
+    let mut samples: Vec<(String, Vec<Duration>)> = subjects.iter().map(empty).collect();
     let mut order: Vec<usize> = (0..subjects.len()).collect();
     let mut random = Random::new();
     for _ in 0..rounds {
         random.shuffle(&mut order);
         for index in &order {
-            let parts = (
-                subjects.get_mut(*index),
-                bundles.get(*index),
-                samples.get_mut(*index),
-            );
-            if let (Some(subject), Some(bundle), Some((_, times))) = parts {
-                times.push(subject.run(bundle)?);
+            if let (Some(subject), Some((_, times))) =
+                (subjects.get_mut(*index), samples.get_mut(*index))
+            {
+                times.push(subject.run(seccomp)?);
             }
         }
     }
