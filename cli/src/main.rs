@@ -37,6 +37,10 @@ fn main() -> ExitCode {
         Ok(Words::Version) => return written(output::text(&verbs::version())),
         Err(error) => return report::failure(&Globals::default(), &error),
     };
+    let rest = verbs::helped(rest);
+    if rest.is_empty() {
+        return written(output::text(&verbs::overview()));
+    }
     let Some(verb) = verbs::find(&rest) else {
         let error = verbs::unknown(&rest);
         return report::failure(&globals, &error);

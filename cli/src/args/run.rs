@@ -14,6 +14,23 @@ use crate::flags::{
 use clap::{ArgAction, Args, Parser};
 use std::path::PathBuf;
 
+/// A bundle's config.json says all of this; a flag that would be passed over in silence is refused.
+const NOT_OF_BUNDLES: [&str; 13] = [
+    "interactive",
+    "tty",
+    "rm",
+    "name",
+    "cidfile",
+    "labels",
+    "annotations",
+    "platform",
+    "quiet",
+    "ProcessFlags",
+    "FileFlags",
+    "IsolationFlags",
+    "LimitFlags",
+];
+
 /// Run a command in a new container.
 ///
 /// IMAGE is `oci:DIR[:TAG]`, `oci-archive:FILE`, `docker-archive:FILE`, or the name of an image in the store. Options
@@ -34,7 +51,7 @@ pub(crate) struct Run {
     help: Option<bool>,
 
     /// Run the OCI bundle in DIR; the word that follows the options is the container's id
-    #[arg(short = 'b', long, value_name = "DIR", help_heading = "Bundles")]
+    #[arg(short = 'b', long, value_name = "DIR", help_heading = "Bundles", conflicts_with_all = NOT_OF_BUNDLES)]
     pub(crate) bundle: Option<PathBuf>,
     /// Keep N descriptors after the standard three open in the container
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Bundles")]

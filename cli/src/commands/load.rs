@@ -48,14 +48,14 @@ pub(super) fn options(platform: Option<Platform>, quiet: bool) -> LoadOptions {
         Progress::Warning { diff_id, text } => {
             report::warn(&format!("layer {}: {text}", diff_id.short()));
         }
+        // A layer the store has is only verified: nothing to tell.
         Progress::LayerStarted {
             diff_id,
             size,
             known,
-        } if !quiet => {
-            let step = if *known { "checking" } else { "unpacking" };
+        } if !quiet && !known => {
             output::say(&format!(
-                "{step} layer {} ({})",
+                "unpacking layer {} ({})",
                 diff_id.short(),
                 table::size(*size)
             ));

@@ -7,6 +7,7 @@ use super::host::HostDevice;
 use super::*;
 use clap::Parser;
 use oci_spec::runtime::LinuxDeviceType;
+use proptest::prelude::*;
 use std::path::Path;
 
 fn golden(file: &str) -> PathBuf {
@@ -162,4 +163,25 @@ fn the_template_is_a_configuration() {
             .len(),
         6
     );
+}
+
+proptest! {
+    #[test]
+    fn no_image_configuration_panics_or_leaves_the_container(
+        user in any::<String>(),
+        dir in any::<String>(),
+        env in prop::collection::vec(any::<String>(), 0..4),
+        command in prop::collection::vec(any::<String>(), 0..4),
+    ) {
+        let image = serde_json::json!({ "User": user, "WorkingDir": dir, "Env": env, "Cmd": command });
+        if let Ok(value) = generated("img", &image.to_string()) {
+            let cwd = value.pointer("/process/cwd").and_then(|cwd| cwd.as_str()).unwrap_or_default();
+            prop_assert!(cwd.starts_with('/') && !cwd.split('/').any(|part| part == ".."));
+            // Nothing of the image is anywhere but in the process.
+            let mounts = |value: &serde_json::Value| value.pointer("/mounts").cloned();
+            let plain = generated("img\nx", "{}").unwrap();
+            prop_assert_eq!(mounts(&value), mounts(&plain));
+            prop_assert_eq!(value.get("linux"), plain.get("linux"));
+        }
+    }
 }
