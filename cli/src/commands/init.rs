@@ -5,24 +5,47 @@ use crate::report::Failure;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::process::{Pid, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{Pid, WaitOptions, WaitStatus, getpgrp, kill_process, wait};
 use rustix::termios::{isatty, tcsetpgrp};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+/// The word that tells the child's stage from process 1's.
+const CHILD: &str = "child";
+
 /// Runs the verb.
 ///
 /// # Errors
 /// When the command cannot be started.
 pub(crate) fn main(words: &[OsString]) -> Result<u8> {
-    let command = words
-        .get(2..)
-        .filter(|_| words.get(1).is_some_and(|word| word == "--"));
-    let Some((program, arguments)) = command.and_then(<[OsString]>::split_first) else {
-        return Err(Failure::new("init: this verb is for containers run with --init").into());
-    };
+    let not_ours = || Failure::new("init: this verb is for containers run with --init");
+    let rest = words.get(1..).unwrap_or_default();
+    let (stage, command) = rest.split_first().ok_or_else(not_ours)?;
+    let (program, arguments) = command.split_first().ok_or_else(not_ours)?;
+    match stage.to_str() {
+        Some("--") => init(command),
+        Some(CHILD) => Err(become_command(program, arguments).into()),
+        _ => Err(not_ours().into()),
+    }
+}
+
+/// Takes the terminal, lets signals through again and executes the command; returns only when that fails.
+fn become_command(program: &OsString, arguments: &[OsString]) -> Failure {
+    let input = std::io::stdin();
+    if isatty(&input) {
+        // While SIGTTOU is still blocked, and before anything reads. If it is not our controlling terminal, nobody's
+        // jobs are controlled.
+        tcsetpgrp(&input, getpgrp()).ok();
+    }
+    if let Err(error) = SigSet::all().thread_unblock() {
+        return Failure::new(format!("init: cannot let signals through: {error}"));
+    }
+    refused(program, &Command::new(program).args(arguments).exec())
+}
+
+fn init(command: &[OsString]) -> Result<u8> {
     // All of them: a signal without a handler would otherwise be ignored by process 1, or end it.
     let mut set = SigSet::all();
     for synchronous in [
@@ -38,21 +61,18 @@ pub(crate) fn main(words: &[OsString]) -> Result<u8> {
         .context("init: cannot hold signals back")?;
     let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)
         .context("init: cannot open a signal descriptor")?;
-    // A group of its own, so that the terminal's signals reach it once and not a second time through us.
-    let child = Command::new(program)
-        .args(arguments)
+    // The blocked signals are inherited, and only the child itself can unblock them without a moment in which process 1
+    // would lose one. A group of its own, so that the terminal's signals reach it once and not again through us.
+    let child = Command::new("/proc/self/exe")
+        .args(["init", CHILD])
+        .args(command)
         .process_group(0)
-        .spawn();
-    let child = child.map_err(|error| refused(program, &error))?;
+        .spawn()
+        .context("init: cannot start the command")?;
     let child = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .context("init: the child has no id")?;
-    let input = std::io::stdin();
-    if isatty(&input) {
-        // Not our controlling terminal: then nobody's jobs are controlled.
-        tcsetpgrp(&input, child).ok();
-    }
     attend(&signals, child)
 }
 
