@@ -58,8 +58,15 @@ impl<T: Tape> EntryStream<T> {
 
     /// The next entry; what was left of the last one is passed over.
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>> {
-        self.pass(self.remaining + self.padding)?;
-        (self.remaining, self.padding) = (0, 0);
+        self.pass(self.remaining)?;
+        let padding = std::mem::take(&mut self.padding);
+        self.remaining = 0;
+        if padding > 0 && self.is_exhausted()? {
+            // Some tools end an archive with the last byte of its last file. The digests say
+            // whether it is whole.
+            return Ok(None);
+        }
+        self.pass(padding)?;
         let mut pending = Pending::default();
         loop {
             let Some(block) = self.header_block()? else {
@@ -333,6 +340,13 @@ impl<T: Tape> EntryStream<T> {
             self.position += count;
         }
         Ok(())
+    }
+
+    fn is_exhausted(&mut self) -> Result<bool> {
+        let ready = self.tape.fill_buf();
+        ready
+            .map(<[u8]>::is_empty)
+            .map_err(|error| fault(&self.current, error))
     }
 
     fn refuse(&self, cause: Fault) -> Error {
