@@ -136,7 +136,12 @@ fn mount(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
             .with_kind(ErrorKind::Denied)
             .because("it must be mounted on ordinary directory, and the image has a link there");
     }
-    error.with_kind(ErrorKind::System)
+    let kinds_differ = matches!(Errno::from_raw(errno), Errno::EINVAL | Errno::ENOTDIR);
+    let error = error.with_kind(ErrorKind::System);
+    if step == Step::MountAttach && kinds_differ {
+        return error.with_hint("a file can only be mounted on a file, a directory on a directory");
+    }
+    error
 }
 
 fn device(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
