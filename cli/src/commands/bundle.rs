@@ -26,7 +26,7 @@ pub(crate) fn create(globals: &Globals, args: &Create) -> Result<u8> {
     let request = Request::from_bundle(bundle).with_preserved_fds(args.preserve_fds);
     let created = runtime.create(&id, request)?;
     if let Some(path) = &args.pid_file
-        && let Err(error) = super::run::write_pid(path, created.pid())
+        && let Err(error) = super::pidfile::write(path, created.pid())
     {
         // A caller that gets no pid has no container.
         container(globals, &args.id)?.delete(true)?;

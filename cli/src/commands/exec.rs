@@ -56,7 +56,7 @@ pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
     };
     let mut running = container.exec(request)?;
     if let Some(path) = &args.pid_file {
-        super::run::write_pid(path, running.pid())?;
+        super::pidfile::write(path, running.pid())?;
     }
     let Some(attention) = attention else {
         return Ok(0);

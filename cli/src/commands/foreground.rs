@@ -70,7 +70,7 @@ fn attended(
     relay: Option<Relay>,
 ) -> Result<Exit> {
     if let Some(path) = &args.pidfile {
-        super::run::write_pid(path, running.pid())?;
+        super::pidfile::write(path, running.pid())?;
     }
     attention.stay(running, relay)
 }

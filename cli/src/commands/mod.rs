@@ -17,6 +17,7 @@ pub(crate) mod run;
 pub(crate) mod stop;
 
 mod foreground;
+mod pidfile;
 mod run_bundle;
 
 use crate::report;

@@ -1,6 +1,6 @@
 //! `hostrun run IMAGE`: find or load the image, put the container together, start it, stay with it.
 
-use super::{foreground, run_bundle};
+use super::{foreground, pidfile, run_bundle};
 use crate::args::run::Run;
 use crate::assembly;
 use crate::globals::Globals;
@@ -73,7 +73,7 @@ fn start(
     let pid = monitor::launch(globals, &assembly.record, root)?;
     let (record, _spec, _root) = assembly.keep();
     if let Some(path) = &args.pidfile {
-        write_pid(path, pid)?;
+        pidfile::write(path, pid)?;
     }
     if args.timings {
         watch.mark("monitor and start");
@@ -151,20 +151,4 @@ fn create_cidfile(path: &Path) -> Result<File> {
     let file = rustix::fs::open(path, flags, mode)
         .with_context(|| format!("cannot create the cidfile '{}'", path.display()))?;
     Ok(File::from(file))
-}
-
-/// Writes a process id for whoever waits for the file to appear.
-///
-/// # Errors
-/// When the file cannot be written.
-pub(super) fn write_pid(path: &Path, pid: i32) -> Result<()> {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let beside = path.with_file_name(format!(".{name}.new"));
-    std::fs::write(&beside, pid.to_string())
-        .and_then(|()| std::fs::rename(&beside, path))
-        .with_context(|| format!("cannot write the pid file '{}'", path.display()))
 }

@@ -56,7 +56,7 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
 fn started(args: &Run, running: &Running) -> Result<()> {
     args.pidfile
         .as_deref()
-        .map_or(Ok(()), |path| super::run::write_pid(path, running.pid()))
+        .map_or(Ok(()), |path| super::pidfile::write(path, running.pid()))
 }
 
 /// Reads a bundle and names the keys of it that nobody reads.
