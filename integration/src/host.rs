@@ -36,8 +36,10 @@ pub fn require_private_mounts() -> Result<()> {
 /// # Errors
 /// When the skip cannot be written down.
 pub fn skip(test: &str, reason: &str) -> Result<()> {
-    // not print!: the test harness hides the output of tests that pass
-    writeln!(std::io::stderr(), "SKIP {test}: {reason}")?;
+    // not print!: the test harness hides the output of tests that pass; one write, so that lines of
+    // tests that run side by side do not mix
+    let line = format!("SKIP {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes())?;
     Ok(())
 }
 

@@ -181,7 +181,10 @@ fn a_full_disk_is_named_and_leaves_nothing() -> Result<()> {
     on_stage(|stage| {
         let root = stage.folder("state")?;
         let path = root.to_string_lossy().into_owned();
-        for options in ["size=4k,nr_inodes=1", "size=4k,nr_inodes=4"] {
+        for options in [
+            "mode=700,size=4k,nr_inodes=1",
+            "mode=700,size=4k,nr_inodes=4",
+        ] {
             Call::new(
                 Path::new("mount"),
                 ["-t", "tmpfs", "-o", options, "tmpfs", &path],
