@@ -55,8 +55,8 @@ oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 test-vm: build ## limits, in a virtual machine with every cgroup v2 controller: runc first, then hostrun
 	integration/vm/limits $(HOSTRUN)
 
-test-long: build ## 10,000 runs of a payload that exits at once
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn
+test-long: build ## 10,000 runs of a payload that exits at once, and 10,000 of every race
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test race
 
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room
