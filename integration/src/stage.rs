@@ -191,6 +191,16 @@ impl Stage {
             .collect()
     }
 
+    /// The containers hostrun's store knows, running or not.
+    fn known_containers(&self) -> Vec<String> {
+        if self.runtime.is_runc() || !self.store().exists() {
+            return Vec::new();
+        }
+        let list = self.call(["ps", "-a", "-q", "--no-trunc"]).run();
+        let ids = list.map(|list| list.stdout()).unwrap_or_default();
+        ids.lines().map(str::to_owned).collect()
+    }
+
     /// Creates a container, which waits for its start.
     ///
     /// # Errors
@@ -242,7 +252,13 @@ impl Stage {
     fn left_behind(&self) -> Result<Vec<String>> {
         let mut ids = self.containers.borrow().clone();
         ids.extend(self.image_containers());
-        leaks::of(&self.token, &ids, &[self.root(), self.store()])
+        let mut left = leaks::of(&self.token, &ids, &[self.root(), self.store()])?;
+        left.extend(
+            self.known_containers()
+                .into_iter()
+                .map(|id| format!("container {id}")),
+        );
+        Ok(left)
     }
 }
 
@@ -255,7 +271,7 @@ impl Drop for Stage {
                 drop(self.call(["delete", "--force", id]).run());
             }
         }
-        for id in self.image_containers() {
+        for id in self.known_containers() {
             drop(self.call(["rm", "--force", &id]).run());
         }
         drop(cgroup::remove(&self.cgroup()));
