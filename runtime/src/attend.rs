@@ -8,7 +8,7 @@ use crate::plan::namespaces::Maps;
 use crate::plan::process::ProcessPlan;
 use hostrun_inside::{Failure, byte};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -85,12 +85,21 @@ fn raise_limits(child: &Child, process: &ProcessPlan, host: &Host) -> Result<()>
         else {
             continue;
         };
-        let finite = |value: u64| (value != u64::MAX).then_some(value);
-        let value = Rlimit {
-            current: finite(limit.soft),
-            maximum: finite(limit.hard),
+        let hard = (limit.hard != u64::MAX).then_some(limit.hard);
+        let now = getrlimit(resource);
+        let raises = match (hard, now.maximum) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(hard), Some(now)) => hard > now,
         };
-        prlimit(Some(pid), resource, value).at("set limit", format!("{resource:?}"))?;
+        // Only what takes privileges: the child lowers its limits itself, when it needs no more.
+        if raises {
+            let value = Rlimit {
+                current: now.current,
+                maximum: hard,
+            };
+            prlimit(Some(pid), resource, value).at("set limit", format!("{resource:?}"))?;
+        }
     }
     Ok(())
 }

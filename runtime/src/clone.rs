@@ -2,12 +2,11 @@
 
 use crate::error::{At, Result};
 use crate::host::Host;
-use crate::orders::{Lists, Tables};
+use crate::orders::{self, Lists, Tables};
 use crate::plan::namespaces::{Choice, Kind};
 use crate::prepare::Prepared;
 use crate::sys;
 use hostrun_inside::orders::{Orders, SecondClone};
-use rustix::fs::{Mode, OFlags, openat};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -57,50 +56,32 @@ impl Drop for Child {
 pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
     let namespaces = &prepared.plan.namespaces;
     let flags = namespaces.clone_flags();
-    let joined_user = matches!(namespaces.choice(Kind::User), Choice::Join(_));
-    // A joined user namespace can own new namespaces only if a process inside it makes them.
-    let second = joined_user && flags != 0;
-    let tables = Tables::new(&prepared.plan.process, &prepared.line);
+    let joined = |kind| matches!(namespaces.choice(kind), Choice::Join(_));
+    // A joined user namespace can own new namespaces only if a process inside it makes them; and
+    // a joined pid namespace has others in it, who must not see us before we are inside.
+    let become_root = joined(Kind::User) && flags != 0;
+    let second = become_root || joined(Kind::Pid);
+    let used = orders::used(prepared, host);
+    let tables = Tables::new(&prepared.plan.process, &prepared.line, host, &used);
     let lists = Lists::new(prepared);
     let mounts = lists.mounts(prepared);
     let orders = Orders {
         second_clone: second.then_some(SecondClone {
+            become_root,
             flags: u64::from(flags.cast_unsigned()),
         }),
         ..lists.orders(prepared, &tables, &mounts, host)
     };
-    let pid_namespace = prepared.line.pid_namespace.as_ref();
     clone_in(
-        pid_namespace,
-        host,
         if second { 0 } else { flags },
         prepared.leaf.as_fd(),
         &orders,
     )
 }
 
-/// Clones, born in another pid namespace where one is joined.
-pub(crate) fn clone_in(
-    pid_namespace: Option<&OwnedFd>,
-    host: &Host,
-    flags: i32,
-    cgroup: BorrowedFd<'_>,
-    orders: &Orders<'_>,
-) -> Result<Child> {
-    let clone = || {
-        let (pid, pidfd) =
-            sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?;
-        Ok(Child::new(pid, pidfd))
-    };
-    let Some(namespace) = pid_namespace else {
-        return clone();
-    };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let own = openat(host.proc()?, "thread-self/ns/pid", flags, Mode::empty())
-        .at("open", "our own pid namespace")?;
-    sys::enter_pid_namespace(namespace.as_fd()).at("enter", "the pid namespace")?;
-    let child = clone();
-    // Back before anything else: the embedder's later children are no business of the container's.
-    sys::enter_pid_namespace(own.as_fd()).at("leave", "the pid namespace")?;
-    child
+/// Clones a process straight into the cgroup.
+pub(crate) fn clone_in(flags: i32, cgroup: BorrowedFd<'_>, orders: &Orders<'_>) -> Result<Child> {
+    let (pid, pidfd) =
+        sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?;
+    Ok(Child::new(pid, pidfd))
 }

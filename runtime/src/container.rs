@@ -6,7 +6,7 @@ use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot, Stats};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::id::ContainerId;
-use crate::prepare::state_dir::{CONFIG, START_SOCKET, STATE, StateDir};
+use crate::prepare::state_dir::{CONFIG, NEW_STATE, START_SOCKET, STATE, StateDir};
 use crate::running::send;
 use crate::runtime::Runtime;
 use crate::signal::Signal;
@@ -57,7 +57,7 @@ impl Container {
         if !alive {
             return Ok(Status::Stopped);
         }
-        if self.dir.has(START_SOCKET) {
+        if self.dir.has(START_SOCKET) && self.knock().is_ok() {
             return Ok(Status::Created);
         }
         let frozen = match self.cgroup(Some(record))? {
@@ -162,6 +162,20 @@ impl Container {
         Ok(Cgroup::open(&CgroupRoot::find()?, &path)?)
     }
 
+    /// Connects to a parked process. One that was started does not listen any more, even where its
+    /// starter died before it could remove the socket.
+    fn knock(&self) -> Result<OwnedFd> {
+        let kind = SocketType::SEQPACKET;
+        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+            .at("start container", &self.id)?;
+        match connect(&socket, &self.dir.start_address()?) {
+            Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => {
+                Err(self.wrong_state("start container", "it was started already"))
+            }
+            other => other.at("start container", &self.id).map(|()| socket),
+        }
+    }
+
     /// Lets a created container's program run.
     ///
     /// # Errors
@@ -173,14 +187,7 @@ impl Container {
             let why = format!("cannot start a container that is {status}");
             return Err(self.wrong_state("start container", &why));
         }
-        let socket = socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .at("start container", &self.id)?;
-        connect(&socket, &self.dir.start_address()?).at("start container", &self.id)?;
+        let socket = self.knock()?;
         let names = self.names()?;
         let root = self.root().ok();
         let names = Names {
@@ -253,7 +260,9 @@ impl Container {
                 .wrong_state("delete container", &why)
                 .with_hint("kill it first, or use --force"));
         }
-        if let Some(cgroup) = self.cgroup(record.as_ref())? {
+        if record.is_none() {
+            self.remove_remains()?;
+        } else if let Some(cgroup) = self.cgroup(record.as_ref())? {
             if status != Status::Stopped || cgroup.is_populated()? {
                 cgroup.kill()?;
                 cgroup.wait_empty(GONE)?;
@@ -261,6 +270,22 @@ impl Container {
             cgroup.remove(GONE)?;
         }
         self.dir.remove()
+    }
+
+    /// What a creation that was cut short left. Its process died with its creator. Without a record
+    /// the cgroup can only be guessed, and may be that of a container of the same name elsewhere:
+    /// it is removed if it is empty, and nothing in it is killed.
+    fn remove_remains(&self) -> Result<()> {
+        let bytes = self.dir.read(NEW_STATE)?;
+        let record = bytes.and_then(|bytes| Record::from_bytes(self.id.as_str(), &bytes).ok());
+        if let Some(cgroup) = self.cgroup(record.as_ref())?
+            && (record.is_some() || !cgroup.is_populated()?)
+        {
+            cgroup.kill()?;
+            cgroup.wait_empty(GONE)?;
+            cgroup.remove(GONE)?;
+        }
+        Ok(())
     }
 
     /// Pids of all its processes, in the caller's pid namespace.

@@ -15,7 +15,7 @@ use crate::running::Running;
 use crate::state::Record;
 use crate::timings::Timings;
 use hostrun_inside::Fd;
-use hostrun_inside::orders::{Join, Orders};
+use hostrun_inside::orders::{Join, Orders, SecondClone};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -42,13 +42,7 @@ impl Container {
                 .envp
                 .push(CString::new(format!("HOME={home}")).unwrap_or_default());
         }
-        let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new(), None)?;
-        if plan.owns(Kind::Pid) {
-            let copy = pidfd.try_clone();
-            line.pid_namespace = Some(
-                copy.map_err(|error| self.wrong_state("exec in container", &error.to_string()))?,
-            );
-        }
+        let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new())?;
         timings.mark("prepare");
         let child = self.clone_into(&plan, &line, pidfd.as_fd(), cgroup.as_fd())?;
         line.child = None;
@@ -79,24 +73,30 @@ impl Container {
         init: BorrowedFd<'_>,
         cgroup: BorrowedFd<'_>,
     ) -> Result<Child> {
-        let tables = Tables::new(&plan.process, line);
+        let host = &self.runtime.host;
+        let init = Fd(init.as_raw_fd());
+        let proc = Fd(host.proc()?.as_raw_fd());
+        let tables = Tables::new(&plan.process, line, host, &[init, proc]);
         let keyring = CString::new(format!("_ses.{}", self.id())).unwrap_or_default();
         let joins = [Join {
-            fd: Fd(init.as_raw_fd()),
+            fd: init,
             flags: plan.join_flags(),
         }];
+        // Born in the container only when it is inside everything else of it: before, others there
+        // could reach the host's files through it.
+        let second = SecondClone {
+            flags: 0,
+            become_root: false,
+        };
         let orders = Orders {
+            host_proc: Some(proc),
+            oom_score_adj: plan.process.oom_score_adj.as_deref(),
             joins: &joins,
+            second_clone: plan.owns(Kind::Pid).then_some(second),
             keyring: Some(&keyring),
             seccomp: plan.seccomp.as_ref().map(seccomp),
             ..tables.orders(&plan.process, line)
         };
-        clone_in(
-            line.pid_namespace.as_ref(),
-            &self.runtime.host,
-            0,
-            cgroup,
-            &orders,
-        )
+        clone_in(0, cgroup, &orders)
     }
 }

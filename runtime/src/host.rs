@@ -2,7 +2,7 @@
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::plan::Facts;
-use rustix::fs::{Mode, OFlags, fstatfs, open, openat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstatfs, open, openat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -13,6 +13,7 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) struct Host {
     proc: OnceLock<OwnedFd>,
     last_capability: OnceLock<u32>,
+    ignored_signals: OnceLock<u64>,
 }
 
 impl Host {
@@ -40,7 +41,11 @@ impl Host {
             let last = self.read_last_capability()?;
             *self.last_capability.get_or_init(|| last)
         };
-        Ok(Facts { last_capability })
+        let kcore = accessat(self.proc()?, "kcore", Access::EXISTS, AtFlags::empty()).is_ok();
+        Ok(Facts {
+            last_capability,
+            kcore,
+        })
     }
 
     fn read_last_capability(&self) -> Result<u32> {
@@ -51,6 +56,17 @@ impl Host {
             .map_err(|error: std::num::ParseIntError| {
                 Error::new(ErrorKind::System, "read", path).caused_by(error)
             })
+    }
+
+    /// Signals this process ignores, as `SigIgn` of `proc_pid_status(5)`: a payload would inherit
+    /// that over `execve(2)`. Where it cannot be read, all of them, to be reset.
+    pub(crate) fn ignored_signals(&self) -> u64 {
+        *self.ignored_signals.get_or_init(|| {
+            let status = self.read("self/status").unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+            mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+                .unwrap_or(u64::MAX)
+        })
     }
 
     /// A small file below /proc.

@@ -33,6 +33,7 @@ mod exec;
 mod failure;
 mod host;
 mod id;
+mod lookup;
 mod orders;
 mod plan;
 mod prepare;

@@ -21,10 +21,18 @@ pub(crate) struct Tables<'a> {
     envp: Vec<*const c_char>,
     candidates: Vec<&'a CStr>,
     joins: Vec<Join>,
+    kept: Vec<Fd>,
+    ignored_signals: u64,
 }
 
 impl<'a> Tables<'a> {
-    pub(crate) fn new(process: &'a ProcessPlan, line: &Line) -> Tables<'a> {
+    /// `others` are descriptors the child uses besides those of the line.
+    pub(crate) fn new(
+        process: &'a ProcessPlan,
+        line: &Line,
+        host: &Host,
+        others: &[Fd],
+    ) -> Tables<'a> {
         let pointers = |list: &'a [CString]| -> Vec<*const c_char> {
             list.iter()
                 .map(|text| text.as_ptr())
@@ -40,6 +48,8 @@ impl<'a> Tables<'a> {
             envp: pointers(&process.envp),
             candidates: process.candidates.iter().map(CString::as_c_str).collect(),
             joins: line.joins.iter().map(join).collect(),
+            kept: kept(line, others),
+            ignored_signals: host.ignored_signals(),
         }
     }
 
@@ -47,6 +57,9 @@ impl<'a> Tables<'a> {
     pub(crate) fn orders(&'a self, process: &'a ProcessPlan, line: &Line) -> Orders<'a> {
         Orders {
             parent: line.child.as_ref().map_or(Fd(-1), raw),
+            peer: raw(&line.parent),
+            kept: &self.kept,
+            ignored_signals: self.ignored_signals,
             host_proc: None,
             oom_score_adj: None,
             joins: &self.joins,
@@ -83,6 +96,36 @@ impl<'a> Tables<'a> {
             envp: &self.envp,
         }
     }
+}
+
+/// In ascending order and each once, above what the payload keeps anyway.
+fn kept(line: &Line, others: &[Fd]) -> Vec<Fd> {
+    let own = line
+        .child
+        .iter()
+        .chain(line.joins.iter().map(|(_, fd)| fd))
+        .map(raw);
+    let mut kept: Vec<Fd> = own
+        .chain(line.stdio.numbers())
+        .chain(others.iter().copied())
+        .collect();
+    kept.retain(|fd| fd.0 > 2);
+    kept.sort_unstable_by_key(|fd| fd.0);
+    kept.dedup();
+    kept
+}
+
+/// Descriptors that the child of a new container uses.
+pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
+    let trees = prepared.trees.mounts.iter().flatten().map(|tree| &tree.fd);
+    let trees = trees.chain(prepared.trees.devices.iter().flatten());
+    let others = trees
+        .chain([&prepared.trees.root])
+        .chain(&prepared.listener)
+        .map(raw);
+    others
+        .chain(host.proc().ok().map(|proc| Fd(proc.as_raw_fd())))
+        .collect()
 }
 
 /// The lists of a new container.
@@ -157,7 +200,6 @@ impl<'a> Lists<'a> {
             host_proc: host.proc().ok().map(|proc| Fd(proc.as_raw_fd())),
             // The parent does for a new user namespace what takes privileges over the host.
             oom_score_adj: plan.process.oom_score_adj.as_deref().filter(|_| !new_user),
-            rlimits: if new_user { &[] } else { &plan.process.rlimits },
             time_offsets: plan.namespaces.time_offsets.as_deref(),
             user_namespace: new_user,
             keyring: Some(&prepared.keyring),
@@ -230,12 +272,13 @@ fn mount<'a>(
         source,
         target: &plan.target,
         strict_target: plan.strict_target,
+        over_proc: plan.over_proc,
         make: if tree.is_some_and(|tree| !tree.is_directory) {
             Make::File
         } else {
             Make::Directory
         },
-        attributes: plan.own.set | plan.tree.set,
+        attributes: plan.own.over(plan.tree).set,
         late_readonly: plan.late_readonly,
         keep: false,
         propagation: plan.propagation,

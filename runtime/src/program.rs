@@ -3,8 +3,8 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::failure::{Names, quoted};
+use crate::lookup::open_regular;
 use nix::errno::Errno;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -90,11 +90,8 @@ fn look(root: BorrowedFd<'_>, names: &Names<'_>, index: usize) -> Option<Found> 
 }
 
 fn open(root: BorrowedFd<'_>, cwd: &Path, path: &Path) -> Option<OwnedFd> {
-    // As the payload would resolve it, but inside the root and never a device or pipe.
-    let path = Path::new("/").join(cwd).join(path);
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags, Mode::empty(), resolve).ok()
+    // As the payload would resolve it, but inside the root.
+    open_regular(root, &Path::new("/").join(cwd).join(path)).ok()
 }
 
 fn read(head: &[u8]) -> Found {

@@ -68,8 +68,10 @@ impl Runtime {
                 &self.host,
             )?;
         }
-        // While the child builds, on the other processor.
-        self.record(
+        // Written while the child builds, on the other processor; in place only when it is built:
+        // nobody may join what is still outside its root.
+        let pid = child.pid;
+        let record = self.write_record(
             &prepared,
             &child,
             &request.bundle,
@@ -87,18 +89,21 @@ impl Runtime {
         })?;
         timings.mark("build and exec");
         drop(names);
-        prepared.commit();
+        if ready.child.pid != pid {
+            self.rewrite_record(&prepared, &ready.child, record)?;
+        }
+        prepared.commit()?;
         Ok((ready, timings))
     }
 
-    fn record(
+    fn write_record(
         &self,
         prepared: &Prepared,
         child: &Child,
         bundle: &std::path::Path,
         spec: &Spec,
         config: Option<Vec<u8>>,
-    ) -> Result<()> {
+    ) -> Result<Record> {
         let config = match config {
             Some(bytes) => bytes,
             None => crate::bundle::to_bytes(spec)?,
@@ -115,14 +120,33 @@ impl Runtime {
             cgroup: prepared.leaf.cgroup().path().as_str().to_owned(),
             annotations: spec.annotations().clone().unwrap_or_default(),
         };
-        prepared.state.write_state(&record.to_bytes()?)
+        prepared
+            .state
+            .write(state_dir::NEW_STATE, &record.to_bytes()?)?;
+        Ok(record)
+    }
+
+    /// The process that was cloned first has made another, which is the container's.
+    fn rewrite_record(&self, prepared: &Prepared, child: &Child, record: Record) -> Result<()> {
+        let start_time = self.host.start_time(child.pid).unwrap_or(0);
+        let record = Record {
+            pid: child.pid,
+            start_time,
+            ..record
+        };
+        prepared.state.unlink(state_dir::NEW_STATE)?;
+        prepared
+            .state
+            .write(state_dir::NEW_STATE, &record.to_bytes()?)
     }
 }
 
 impl Prepared {
     /// From here on only `delete` undoes what was made.
-    fn commit(mut self) {
+    fn commit(mut self) -> Result<()> {
+        self.state.publish()?;
         self.state.keep();
         self.leaf.commit();
+        Ok(())
     }
 }

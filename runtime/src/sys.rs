@@ -99,14 +99,6 @@ fn mount_setattr(
     check(result).map(drop)
 }
 
-/// `setns(2)` of the calling thread into a pid namespace: its next children are born there.
-pub(crate) fn enter_pid_namespace(namespace: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    // SAFETY: changes only where later children of this thread are born.
-    let result =
-        unsafe { libc::syscall(libc::SYS_setns, namespace.as_raw_fd(), libc::CLONE_NEWPID) };
-    check(result).map(drop)
-}
-
 /// `execveat(2)` of a descriptor with our own arguments and environment. Returns only on failure.
 pub(crate) fn exec_descriptor(
     program: BorrowedFd<'_>,

@@ -3,9 +3,10 @@
 //! another user (CVE-2024-40635, CVE-2026-30892).
 
 use crate::error::{At, Error, ErrorKind, Result};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use crate::lookup::open_regular;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// Both files are an image's: they may be any size, so no more than this is read.
 const MAX_BYTES: u64 = 8 << 20;
@@ -46,17 +47,10 @@ pub(crate) fn home_of(root: BorrowedFd<'_>, uid: u32) -> String {
 }
 
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    // Not blocking: an image may have a FIFO there.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match openat2(root, path, flags, Mode::empty(), resolve) {
+    let file = match open_regular(root, Path::new(path)) {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),
         other => other.at("open", format!("/{path} of the container"))?,
     };
-    let stat = fstat(&file).at("check", format!("/{path} of the container"))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(String::new());
-    }
     let mut bytes = Vec::new();
     std::fs::File::from(file)
         .take(MAX_BYTES)

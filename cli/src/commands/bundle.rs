@@ -19,6 +19,7 @@ use std::io::Write;
 pub(crate) fn create(globals: &Globals, args: &Create) -> Result<u8> {
     let id = ContainerId::new(&args.id)?;
     let bundle = run_bundle::load(&args.bundle)?;
+    run_bundle::seal_for(&bundle)?;
     if run_bundle::wants_terminal(&bundle) {
         return Err(run_bundle::no_console().into());
     }

@@ -3,6 +3,7 @@
 
 use crate::report::Failure;
 use anyhow::{Context, Result};
+use hostrun_runtime::seal;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpgrp, kill_process, wait};
@@ -21,6 +22,12 @@ const CHILD: &str = "child";
 /// When the command cannot be started.
 pub(crate) fn main(words: &[OsString]) -> Result<u8> {
     let not_ours = || Failure::new("init: this verb is for containers run with --init");
+    // There it comes through a read-only mount. Reached in any other way, say by a script that
+    // names /proc/self/exe, it would run a container's programs beside a binary they could hold on
+    // to and overwrite later (CVE-2019-5736).
+    if !seal::is_sealed()? {
+        return Err(not_ours().into());
+    }
     let rest = words.get(1..).unwrap_or_default();
     let (stage, command) = rest.split_first().ok_or_else(not_ours)?;
     let (program, arguments) = command.split_first().ok_or_else(not_ours)?;

@@ -8,6 +8,7 @@ use crate::stopwatch::Stopwatch;
 use crate::{monitor, output, report};
 use anyhow::{Context, Result};
 use hostrun_image_store::{ErrorKind, Image, Platform, Source, Store};
+use hostrun_runtime::seal;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::Write;
@@ -22,6 +23,10 @@ pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
         return run_bundle::main(globals, args, bundle);
     }
     refuse_contradictions(args)?;
+    if args.isolation.pid.is_some() {
+        // Others in that pid namespace could reach for our own binary.
+        seal::ensure()?;
+    }
     let mut watch = Stopwatch::begin();
     let cidfile = args.cidfile.as_deref().map(create_cidfile).transpose()?;
     match start(globals, args, &mut watch, cidfile) {

@@ -6,7 +6,7 @@ use crate::globals::Globals;
 use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
-use hostrun_runtime::{Bundle, ContainerId, Request, Running, Runtime};
+use hostrun_runtime::{Bundle, ContainerId, Request, Running, Runtime, seal};
 use oci_spec::runtime::Process;
 use std::path::Path;
 
@@ -23,6 +23,7 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
     let mut watch = Stopwatch::begin();
     let id = ContainerId::new(id)?;
     let bundle = load(dir)?;
+    seal_for(&bundle)?;
     let terminal = wants_terminal(&bundle);
     if args.detach && terminal {
         return Err(no_console().into());
@@ -51,6 +52,17 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
         watch.print();
     }
     Ok(exit.status())
+}
+
+/// Others in a pid namespace that is not new could reach for our own binary.
+///
+/// # Errors
+/// When it cannot be put out of reach.
+pub(super) fn seal_for(bundle: &Bundle) -> Result<()> {
+    if seal::is_needed_for(bundle.spec()) {
+        seal::ensure()?;
+    }
+    Ok(())
 }
 
 fn started(args: &Run, running: &Running) -> Result<()> {

@@ -5,7 +5,7 @@ use crate::paths;
 use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
 use core::convert::Infallible;
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
 
 /// Finds the working directory, inside the root and never through a magic link. A new container
 /// gets it made where it is missing, while its root is still writable.
@@ -58,14 +58,17 @@ pub(crate) fn install_filter(orders: &Orders<'_>) -> Result<(), Failure> {
         .map_err(|errno| Step::Seccomp.failed(errno))
 }
 
-/// Refuses a program that is reached through a magic link: `/proc/self/exe` is the runtime
-/// itself, and running it inside would hand the payload a handle on it (CVE-2019-5736).
+/// How often the kernel follows `#!` lines, `execve(2)`.
+const SCRIPT_DEPTH: usize = 5;
+
+/// Refuses a program, or the interpreter a script names, that is reached through a magic link:
+/// `/proc/self/exe` is the runtime itself, and running it inside would hand the container a handle
+/// on it (CVE-2019-5736).
 pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
     for (index, path) in orders.candidates.iter().enumerate() {
-        match look(path, libc::RESOLVE_NO_MAGICLINKS) {
+        match check_program(path.as_ptr(), SCRIPT_DEPTH) {
             Ok(()) => return Ok(()),
-            // Links that lead in a circle get the same answer; execve(2) will say so itself.
-            Err(Errno(libc::ELOOP)) if look(path, 0) != Err(Errno(libc::ELOOP)) => {
+            Err(Errno(libc::ELOOP)) => {
                 return Err(Step::ExecMagicLink.failed_at(index, Errno(libc::ELOOP)));
             }
             // Whatever else is wrong with it, execve(2) says it better.
@@ -75,10 +78,51 @@ pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn look(path: &CStr, resolve: u64) -> sys::Result<()> {
-    let file = sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, resolve)?;
+/// ELOOP for a magic link; links that merely lead in a circle get the kernel's other answers.
+fn check_program(path: *const c_char, depth: usize) -> sys::Result<()> {
+    let here = Fd(libc::AT_FDCWD);
+    let look = |resolve| sys::openat2(here, path, libc::O_PATH, resolve);
+    let file = match look(libc::RESOLVE_NO_MAGICLINKS) {
+        Err(Errno(libc::ELOOP)) if look(0) == Err(Errno(libc::ELOOP)) => {
+            return Err(Errno(libc::ENOENT));
+        }
+        other => other?,
+    };
+    let regular = sys::stat(file, c"")?.mode & libc::S_IFMT == libc::S_IFREG;
     sys::close(file);
-    Ok(())
+    if !regular || depth == 0 {
+        return Ok(());
+    }
+    let mut line = [0_u8; 257];
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = sys::openat2(here, path, flags, libc::RESOLVE_NO_MAGICLINKS)?;
+    let length = sys::read(
+        file,
+        line.split_last_mut().map_or(&mut [], |(_end, rest)| rest),
+    );
+    sys::close(file);
+    length?;
+    match interpreter(&mut line) {
+        Some(interpreter) => check_program(interpreter, depth - 1),
+        None => Ok(()),
+    }
+}
+
+/// What a `#!` line names, up to its first blank.
+fn interpreter(line: &mut [u8; 257]) -> Option<*const c_char> {
+    if !line.starts_with(b"#!") {
+        return None;
+    }
+    let rest = line.get_mut(2..)?;
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let name = rest.get_mut(start..)?;
+    let end = name
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t' | b'\n' | 0))?;
+    if let Some(byte) = name.get_mut(end) {
+        *byte = 0;
+    }
+    Some(name.as_ptr().cast())
 }
 
 /// Tries the candidates as `execvp(3)` does: on to the next where there is no such file, but

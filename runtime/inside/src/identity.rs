@@ -16,8 +16,12 @@ pub(crate) fn drop_bounding_set(capabilities: &Capabilities) -> Result<(), Failu
     Ok(())
 }
 
-/// Becomes the payload's user with exactly the sets of the orders.
-pub(crate) fn become_payload(orders: &Orders<'_>) -> Result<(), Failure> {
+/// What installing a filter takes: `CAP_SYS_ADMIN`.
+pub(crate) const FOR_FILTER: u64 = 1 << 21;
+
+/// Becomes the payload's user with exactly the sets of the orders, and these capabilities besides
+/// for the steps that are left.
+pub(crate) fn become_payload(orders: &Orders<'_>, besides: u64) -> Result<(), Failure> {
     let capabilities = &orders.capabilities;
     let identity = &orders.identity;
     let no_caps = |errno| Step::Capabilities.failed(errno);
@@ -34,16 +38,22 @@ pub(crate) fn become_payload(orders: &Orders<'_>) -> Result<(), Failure> {
     if let Some(mask) = identity.umask {
         sys::umask(mask);
     }
-    sys::capset(
-        capabilities.effective,
-        capabilities.permitted,
-        capabilities.inheritable,
-    )
-    .map_err(no_caps)?;
+    set_capabilities(capabilities, besides)?;
     if identity.uid != 0 {
         sys::prctl(libc::PR_SET_KEEPCAPS, 0).map_err(no_caps)?;
     }
     raise_ambient(capabilities)
+}
+
+/// `capset(2)`.
+pub(crate) fn set_capabilities(sets: &Capabilities, besides: u64) -> Result<(), Failure> {
+    sys::capset(
+        sets.effective | besides,
+        sets.permitted | besides,
+        sets.inheritable,
+    )
+    .map(drop)
+    .map_err(|errno| Step::Capabilities.failed(errno))
 }
 
 /// Ambient capabilities start empty, whatever the parent had.

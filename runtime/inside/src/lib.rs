@@ -39,9 +39,10 @@ pub fn follow(orders: &Orders<'_>) -> ! {
 
 /// The steps, in the only order that works; each says why it stands where it does.
 fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infallible, Failure> {
-    // First of all: if the parent dies while we build, nobody would ever tear us down.
+    session::close_strangers(orders);
+    // If the parent dies while we build, nobody would ever tear us down.
     session::tie_to_parent(orders.parent)?;
-    session::lead()?;
+    session::lead(orders)?;
     // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
     // its /proc/PID/exe is the runtime's own binary until execve(2).
     if orders.time_offsets.is_none() {
@@ -84,19 +85,20 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     limits::set_rlimits(orders)?;
     identity::drop_bounding_set(&orders.capabilities)?;
     let entered = cwd.and_then(exec::enter_cwd);
-    // Without no_new_privs a filter takes CAP_SYS_ADMIN, which is about to go; and what follows
-    // a filter may use no call that an old profile does not know.
+    // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;
+    // and what follows a filter may use no call that a narrow profile does not know.
     let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;
     if filter_early {
         entered?;
+        identity::become_payload(orders, identity::FOR_FILTER)?;
         session::park(orders, report_to)?;
         exec::refuse_magic_links(orders)?;
-        exec::install_filter(orders)?;
-        identity::become_payload(orders)?;
         session::release(orders)?;
+        exec::install_filter(orders)?;
+        identity::set_capabilities(&orders.capabilities, 0)?;
         return exec::become_program(orders);
     }
-    identity::become_payload(orders)?;
+    identity::become_payload(orders, 0)?;
     if entered.is_err() {
         exec::enter_cwd_as_payload(orders)?;
     }

@@ -51,19 +51,35 @@ fn attach_one(root: Fd, mount: &Mount<'_>) -> Result<(), (Step, Errno)> {
 }
 
 fn find_target(root: Fd, mount: &Mount<'_>) -> sys::Result<Fd> {
-    if !mount.strict_target {
-        return paths::find_or_make(root, mount.target, mount.make);
-    }
-    // An image that makes /proc or /sys a link would move the mount, and with it every later
-    // check, elsewhere (CVE-2023-27561, CVE-2019-19921).
-    match paths::find_strict(root, mount.target) {
-        Err(Errno(libc::ENOENT)) => {
-            let made = paths::find_or_make(root, mount.target, mount.make)?;
-            sys::close(made);
-            paths::find_strict(root, mount.target)
-        }
+    // Mostly no link is on the way, and then the path is what the planner saw.
+    match paths::find_plain(root, mount.target) {
+        Err(Errno(libc::ENOENT)) => paths::find_or_make(root, mount.target, mount.make),
+        // An image that makes /proc or /sys a link would move the mount, and with it every later
+        // check, elsewhere (CVE-2023-27561, CVE-2019-19921).
+        Err(Errno(libc::ELOOP)) if !mount.strict_target => find_through_links(root, mount),
+        Ok(target) if mount.strict_target => refuse_other_than_directory(target),
         other => other,
     }
+}
+
+/// Links stay inside the root, but may still lead into the procfs, where only what the planner
+/// allowed may be covered (CVE-2019-16884).
+fn find_through_links(root: Fd, mount: &Mount<'_>) -> sys::Result<Fd> {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    let target = paths::find_or_make(root, mount.target, mount.make)?;
+    if !mount.over_proc && sys::filesystem_magic(target)? == PROC_SUPER_MAGIC {
+        sys::close(target);
+        return Err(Errno(libc::EPERM));
+    }
+    Ok(target)
+}
+
+fn refuse_other_than_directory(target: Fd) -> sys::Result<Fd> {
+    if sys::stat(target, c"")?.mode & libc::S_IFMT == libc::S_IFDIR {
+        return Ok(target);
+    }
+    sys::close(target);
+    Err(Errno(libc::ENOTDIR))
 }
 
 fn create(
@@ -94,9 +110,7 @@ fn configure(
     }
     if let Some(covered) = mode_of {
         let mode = sys::stat(covered, c"")?.mode & 0o7777;
-        let digits = octal(mode);
-        let digits = CStr::from_bytes_until_nul(&digits).unwrap_or(c"755");
-        sys::fsconfig(context, c"mode", digits)?;
+        sys::fsconfig_bytes(context, c"mode", &octal(mode))?;
     }
     sys::fsconfig_create(context).map(drop)
 }

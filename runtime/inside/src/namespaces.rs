@@ -4,8 +4,7 @@ use crate::orders::{Fd, Orders};
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
 
-/// Joins what is to be joined, and clones once more where a joined user namespace must own the
-/// new ones: only a process inside it can make that so.
+/// Joins what is to be joined, and clones once more where the process must be born inside it.
 pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
     for (index, join) in orders.joins.iter().enumerate() {
         sys::setns(join.fd, join.flags).map_err(|errno| Step::Join.failed_at(index, errno))?;
@@ -14,10 +13,17 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         return Ok(());
     };
     let fail = |errno| Step::SecondClone.failed(errno);
-    // In a user namespace that was joined, ids are those of its maps: be its root.
-    become_root()?;
+    if second.become_root {
+        // In a user namespace that was joined, ids are those of its maps.
+        become_root()?;
+    }
     match sys::clone_sibling(second.flags).map_err(fail)? {
-        None => crate::session::tie_to_parent(*report_to),
+        None => {
+            // A process of its own now: tied anew, and leader of its own session.
+            crate::session::tie_to_parent(*report_to)?;
+            crate::session::lead(orders)?;
+            crate::session::hide()
+        }
         Some(pidfd) => {
             // The parent waits for the sibling from now on; this process has done its part.
             sys::send_fd(orders.parent, byte::CHILD, pidfd).map_err(fail)?;

@@ -19,13 +19,21 @@ pub struct Orders<'a> {
     /// Our end of the `SOCK_SEQPACKET` pair shared with the parent; close-on-exec, so that the
     /// parent reads end-of-file exactly when `execve(2)` has succeeded.
     pub parent: Fd,
+    /// The parent's end of that pair: it must not stay open in us, or its death would go unseen.
+    pub peer: Fd,
+    /// All descriptors that are used below and are above the preserved ones, in ascending order.
+    /// Everything else is closed first: sockets of other threads, the parent's directories.
+    pub kept: &'a [Fd],
+    /// Signals that the parent ignores, bit 0 for signal 1: ignoring survives `execve(2)`.
+    pub ignored_signals: u64,
     /// A procfs of the host, opened and checked by the parent.
     pub host_proc: Option<Fd>,
     /// Written to our own `oom_score_adj`; `None` where the parent does it.
     pub oom_score_adj: Option<&'a [u8]>,
     /// Namespaces to join with `setns(2)`, in order.
     pub joins: &'a [Join],
-    /// Set where a joined user namespace must own the new ones: clone once more after joining.
+    /// Set where the process must be born inside what was joined: a pid namespace, so that nobody
+    /// there sees it before it is inside all others; or a user namespace that is to own new ones.
     pub second_clone: Option<SecondClone>,
     /// A time namespace with these lines for `timens_offsets`.
     pub time_offsets: Option<&'a [u8]>,
@@ -80,9 +88,11 @@ pub struct Join {
     pub flags: i32,
 }
 
-/// The clone made by a child that first had to join a user namespace.
+/// The clone made by a child that first had to join namespaces.
 #[derive(Clone, Copy, Debug)]
 pub struct SecondClone {
+    /// Become root of a joined user namespace first.
+    pub become_root: bool,
     /// `CLONE_NEW*` flags of the namespaces to create. The cgroup is inherited.
     pub flags: u64,
 }
@@ -119,6 +129,8 @@ pub struct Mount<'a> {
     pub target: &'a CStr,
     /// The target must be a directory itself, reached through no symbolic link (procfs, sysfs).
     pub strict_target: bool,
+    /// It may cover a file of procfs, wherever links lead.
+    pub over_proc: bool,
     /// What to make where the target is missing.
     pub make: Make,
     /// `MOUNT_ATTR_*` of the mount.

@@ -16,17 +16,10 @@ pub(crate) fn find(root: Fd, path: &CStr) -> sys::Result<Fd> {
     open(root, path.as_ptr(), libc::O_PATH)
 }
 
-/// The same for a directory that must be reached through no symbolic link at all.
-pub(crate) fn find_strict(root: Fd, path: &CStr) -> sys::Result<Fd> {
-    let strict = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
-    retry(|| {
-        sys::openat2(
-            root,
-            path.as_ptr(),
-            libc::O_PATH | libc::O_DIRECTORY,
-            strict,
-        )
-    })
+/// The same for a path with no symbolic link on it; ELOOP where there is one.
+pub(crate) fn find_plain(root: Fd, path: &CStr) -> sys::Result<Fd> {
+    let plain = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
+    retry(|| sys::openat2(root, path.as_ptr(), libc::O_PATH, plain))
 }
 
 /// Opens a path below `root` with these flags.

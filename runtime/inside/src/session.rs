@@ -4,6 +4,13 @@ use crate::orders::{Fd, Orders};
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
 
+/// Closes what is no business of ours. First of all: another thread may be waiting for the other
+/// end of a socket that we hold a copy of.
+pub(crate) fn close_strangers(orders: &Orders<'_>) {
+    sys::close_now(orders.peer);
+    sys::close_all_but(orders.preserved_fds.saturating_add(3), orders.kept);
+}
+
 /// Dies with the parent from here on, or at once if it is dead already.
 pub(crate) fn tie_to_parent(parent: Fd) -> Result<(), Failure> {
     let die = |errno| Step::Orphaned.failed(errno);
@@ -16,11 +23,13 @@ pub(crate) fn tie_to_parent(parent: Fd) -> Result<(), Failure> {
 }
 
 /// A session of our own, with a clean signal mask: the parent blocks signals to forward them.
-pub(crate) fn lead() -> Result<(), Failure> {
+pub(crate) fn lead(orders: &Orders<'_>) -> Result<(), Failure> {
     sys::setsid().map_err(|errno| Step::Session.failed(errno))?;
     // Handlers were cleared by the clone, but what was ignored would stay ignored over execve(2).
-    for signal in [libc::SIGPIPE, libc::SIGCHLD] {
-        sys::reset_signal(signal.unsigned_abs().into());
+    for signal in 1..=64_u64 {
+        if orders.ignored_signals >> (signal - 1) & 1 == 1 {
+            sys::reset_signal(signal);
+        }
     }
     sys::unblock_signals()
         .map(drop)
@@ -48,13 +57,18 @@ pub(crate) fn join_keyring(orders: &Orders<'_>) -> Result<(), Failure> {
 
 /// Puts the standard streams in their places and marks all else close-on-exec.
 pub(crate) fn connect_stdio(orders: &Orders<'_>, stdio: &[Fd; 3]) -> Result<(), Failure> {
-    for ((index, fd), number) in stdio.iter().enumerate().zip(0..) {
-        let result = if fd.0 == number {
-            sys::clear_close_on_exec(*fd)
-        } else {
-            sys::dup_onto(*fd, number)
-        };
-        result.map_err(|errno| Step::Stdio.failed_at(index, errno))?;
+    let mut sources = *stdio;
+    for (source, number) in sources.iter_mut().zip(0..) {
+        // One that stands in another's place is moved out of the way first.
+        if source.0 < 3 && source.0 != number {
+            *source = sys::dup_above(*source).map_err(|errno| Step::Stdio.failed(errno))?;
+        }
+    }
+    for ((index, fd), number) in sources.iter().enumerate().zip(0..) {
+        // The caller's own streams stay as they are.
+        if fd.0 != number {
+            sys::dup_onto(*fd, number).map_err(|errno| Step::Stdio.failed_at(index, errno))?;
+        }
     }
     let first = orders.preserved_fds.saturating_add(3);
     sys::close_range_on_exec(first)
@@ -71,11 +85,19 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     };
     let fail = |errno| Step::Park.failed(errno);
     // A parked process may wait for days: nothing of the host stays open in it meanwhile.
-    sys::close_all_but(
-        orders.preserved_fds.saturating_add(3),
-        listener,
-        orders.parent,
-    );
+    for fd in orders
+        .kept
+        .iter()
+        .filter(|fd| ![listener, orders.parent].contains(fd))
+    {
+        sys::close_now(*fd);
+    }
+    let first = orders.preserved_fds.saturating_add(3);
+    if listener.0 < orders.parent.0 {
+        sys::close_all_but(first, &[listener, orders.parent]);
+    } else {
+        sys::close_all_but(first, &[orders.parent, listener]);
+    }
     // The creator may leave now: being created is not a reason to die with it.
     untie()?;
     sys::send(orders.parent, &[byte::READY]).map_err(fail)?;

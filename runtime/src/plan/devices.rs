@@ -1,5 +1,6 @@
 //! `linux.devices`, and the devices and links every container has (config-linux "Default Devices").
 
+use super::Facts;
 use super::mounts::RootPlan;
 use super::namespaces::{Kind, Namespaces};
 use super::refusal::Refusals;
@@ -62,14 +63,15 @@ const LINKS: [LinkPlan; 6] = [
         replace: false,
     },
     LinkPlan {
-        name: c"core",
-        target: c"/proc/kcore",
-        replace: false,
-    },
-    LinkPlan {
         name: c"ptmx",
         target: c"pts/ptmx",
         replace: true,
+    },
+    // Last: kernels without /proc/kcore would have it point nowhere.
+    LinkPlan {
+        name: c"core",
+        target: c"/proc/kcore",
+        replace: false,
     },
 ];
 
@@ -78,6 +80,7 @@ pub(crate) fn plan(
     linux: &Linux,
     root: &RootPlan,
     namespaces: &Namespaces,
+    facts: Facts,
     refusals: &mut Refusals,
 ) -> (Vec<DevicePlan>, &'static [LinkPlan]) {
     let listed = linux.devices().as_deref().unwrap_or_default();
@@ -108,7 +111,8 @@ pub(crate) fn plan(
             devices.extend(place(device.path(), &node, bind, &json, refusals));
         }
     }
-    (devices, &LINKS)
+    let without_core = LINKS.split_last().map_or(&LINKS[..], |(_core, rest)| rest);
+    (devices, if facts.kcore { &LINKS } else { without_core })
 }
 
 struct Node {

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
 pub(crate) struct Facts {
     /// The highest capability it knows.
     pub(crate) last_capability: u32,
+    /// Has it a `/proc/kcore`?
+    pub(crate) kcore: bool,
 }
 
 impl Plan {
@@ -67,7 +69,7 @@ impl Plan {
         });
         let namespaces = namespaces::plan(linux, &mut refusals);
         let root = mounts::plan(spec, linux, &namespaces, bundle, &mut refusals);
-        let (devices, links) = devices::plan(linux, &root, &namespaces, &mut refusals);
+        let (devices, links) = devices::plan(linux, &root, &namespaces, facts, &mut refusals);
         let default_process = Process::default();
         let process = spec.process().as_ref().unwrap_or_else(|| {
             refusals.refuse("process", "is missing");
@@ -118,11 +120,11 @@ impl ExecPlan {
         self.namespaces.own(kind)
     }
 
-    /// `CLONE_NEW*` of all that the process joins by itself; into a pid namespace it is born.
+    /// `CLONE_NEW*` of all that the process joins; into a pid namespace its child is born.
     pub(crate) fn join_flags(&self) -> i32 {
         namespaces::JOIN_ORDER
             .into_iter()
-            .filter(|kind| *kind != Kind::Pid && self.owns(*kind))
+            .filter(|kind| self.owns(*kind))
             .fold(0, |flags, kind| flags | kind.flag())
     }
 }
@@ -133,13 +135,26 @@ impl Plan {
         let mut refusals = Refusals::default();
         let default_linux = Linux::default();
         let linux = spec.linux().as_ref().unwrap_or(&default_linux);
-        let plan = ExecPlan {
+        let mut plan = ExecPlan {
             process: process::plan(process, facts.last_capability, &mut refusals),
             seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
             namespaces: namespaces::plan(linux, &mut refusals),
         };
+        if plan.process.oom_score_adj.is_none() {
+            // The container's own, as its first process has it.
+            let score = spec.process().as_ref().and_then(Process::oom_score_adj);
+            plan.process.oom_score_adj = score.map(|score| score.to_string().into_bytes());
+        }
         refusals.finish()?;
         Ok(plan)
+    }
+}
+
+impl Plan {
+    /// Would the container's start change a namespace of this kind?
+    pub(crate) fn sets_something_in(&self, kind: Kind) -> bool {
+        let named = self.hostname.is_some() || self.domainname.is_some();
+        kind == Kind::Uts && named || self.sysctls.iter().any(|sysctl| sysctl.owner == Some(kind))
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct MountPlan {
     pub(crate) tree: Attributes,
     pub(crate) propagation: u64,
     pub(crate) strict_target: bool,
+    /// It may cover a file of procfs.
+    pub(crate) over_proc: bool,
     pub(crate) late_readonly: bool,
 }
 
@@ -170,7 +172,12 @@ fn plan_mount(
     let kind = mount.typ().as_deref().unwrap_or_default();
     let data = std::mem::take(&mut options.data);
     let source = if options.bind.is_some() || kind == "bind" {
-        if let Some((key, _)) = data.first() {
+        // What acts on a whole file system is not a bind mount's to say, mount(8).
+        let superblock = ["sync", "dirsync", "lazytime", "mand"];
+        let data = data
+            .iter()
+            .find(|(key, _)| !superblock.contains(&key.as_str()));
+        if let Some((key, _)) = data {
             refusals.refuse(
                 format!("{json}.options"),
                 format!("{key:?} means nothing to a bind mount"),
@@ -186,19 +193,27 @@ fn plan_mount(
     } else {
         new(mount, kind, data, namespaces, &json, refusals)
     };
-    refuse_over_proc(&target, &source, &json, refusals);
+    let over_proc = may_cover_proc(&target, &source);
+    if !over_proc && is_below_proc(&target) {
+        refusals.refuse(
+            format!("{json}.destination"),
+            "nothing but a procfs may be mounted over /proc",
+        );
+    }
     let is_new = matches!(source, SourcePlan::New { .. });
     let fstype = match &source {
         SourcePlan::New { fstype, .. } => fstype.as_c_str(),
         _ => c"",
     };
     // Directories for later mounts are made in it first.
-    let late_readonly = fstype == c"tmpfs" && options.own.set & RDONLY != 0;
+    let late_readonly = fstype == c"tmpfs" && options.own.over(options.tree).set & RDONLY != 0;
     if late_readonly {
         options.own.set &= !RDONLY;
+        options.tree.set &= !RDONLY;
     }
     MountPlan {
         destination: destination.clone(),
+        over_proc,
         strict_target: is_new && [c"proc", c"sysfs"].contains(&fstype),
         target,
         source,
@@ -331,22 +346,19 @@ const COVERABLE: [&CStr; 10] = [
     c"proc/sys/crypto/fips_enabled",
 ];
 
-/// A volume over /proc would make our writes to it go elsewhere (CVE-2019-16884).
-fn refuse_over_proc(target: &CStr, source: &SourcePlan, json: &str, refusals: &mut Refusals) {
+fn is_below_proc(target: &CStr) -> bool {
     let bytes = target.to_bytes();
-    if bytes != b"proc" && !bytes.starts_with(b"proc/") {
-        return;
-    }
+    bytes == b"proc" || bytes.starts_with(b"proc/")
+}
+
+/// A volume over /proc would make our writes to it go elsewhere (CVE-2019-16884).
+fn may_cover_proc(target: &CStr, source: &SourcePlan) -> bool {
+    let whole = target.to_bytes() == b"proc";
     let is_proc = match source {
-        SourcePlan::New { fstype, .. } => bytes == b"proc" && fstype.as_c_str() == c"proc",
+        SourcePlan::New { fstype, .. } => whole && fstype.as_c_str() == c"proc",
         // Of the host's own /proc, for containers that share its pid namespace.
-        SourcePlan::Bind { path, .. } => bytes == b"proc" && path == Path::new("/proc"),
+        SourcePlan::Bind { path, .. } => whole && path == Path::new("/proc"),
         SourcePlan::CgroupLeaf => false,
     };
-    if !is_proc && !COVERABLE.contains(&target) {
-        refusals.refuse(
-            format!("{json}.destination"),
-            "nothing but a procfs may be mounted over /proc",
-        );
-    }
+    is_proc || COVERABLE.contains(&target)
 }

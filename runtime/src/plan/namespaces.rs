@@ -47,6 +47,20 @@ impl Kind {
         }
     }
 
+    /// Its file below `/proc/PID/ns`.
+    pub(crate) fn file_name(self) -> &'static str {
+        match self {
+            Kind::Cgroup => "cgroup",
+            Kind::Ipc => "ipc",
+            Kind::Uts => "uts",
+            Kind::Network => "net",
+            Kind::Pid => "pid",
+            Kind::Mount => "mnt",
+            Kind::Time => "time",
+            Kind::User => "user",
+        }
+    }
+
     fn from_spec(kind: LinuxNamespaceType) -> Kind {
         match kind {
             LinuxNamespaceType::Mount => Kind::Mount,

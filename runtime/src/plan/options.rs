@@ -27,6 +27,13 @@ impl Attributes {
         self.clear = self.clear & !set | clear;
     }
 
+    /// These, and of the others what these do not change.
+    pub(crate) fn over(self, others: Attributes) -> Attributes {
+        let mut sum = others;
+        sum.apply(self.set, self.clear);
+        sum
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self == Attributes::default()
     }
@@ -74,10 +81,10 @@ fn parse_one(option: &str, parsed: &mut Options) {
             "bind" => parsed.bind = parsed.bind.or(Some(false)),
             "rbind" => parsed.bind = Some(true),
             // What a mount is anyway, or what no kernel acts on any more.
-            "defaults" | "loud" | "nomand" | "norelatime" | "nostrictatime" | "nolazytime"
-            | "async" | "noiversion" | "" => {}
-            "remount" | "mand" | "tmpcopyup" | "idmap" | "ridmap" | "copy-symlink"
-            | "src-nofollow" | "dest-nofollow" => {
+            "defaults" | "loud" | "nomand" | "silent" | "quiet" | "iversion" | "acl" | "noacl"
+            | "norelatime" | "nostrictatime" | "nolazytime" | "async" | "noiversion" | "" => {}
+            "remount" | "tmpcopyup" | "idmap" | "ridmap" | "copy-symlink" | "src-nofollow"
+            | "dest-nofollow" => {
                 parsed.unsupported.push(option.to_owned());
             }
             _ => parsed.data.push(data(option)),

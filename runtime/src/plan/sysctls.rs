@@ -11,6 +11,8 @@ pub(crate) struct SysctlPlan {
     pub(crate) key: String,
     pub(crate) path: CString,
     pub(crate) value: Vec<u8>,
+    /// The namespace it belongs to.
+    pub(crate) owner: Option<Kind>,
 }
 
 /// Reads the section, in order of keys.
@@ -42,6 +44,7 @@ pub(crate) fn plan(
             key: key.clone(),
             path: refusals.c_string(&json, format!("sys/{path}")),
             value: value.clone().into_bytes(),
+            owner: owner(&path),
         });
     }
     sysctls

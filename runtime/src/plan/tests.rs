@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 const FACTS: Facts = Facts {
     last_capability: 40,
+    kcore: true,
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {

@@ -9,10 +9,10 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::plan::Plan;
-use crate::plan::namespaces::{Kind, Namespaces};
+use crate::plan::namespaces::Kind;
 use crate::request::{Stdio, Stream};
 use hostrun_inside::Fd;
-use rustix::fs::{Mode, OFlags, fstatfs, open};
+use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use state_dir::StateDir;
 use std::ffi::CString;
@@ -44,8 +44,6 @@ pub(crate) struct Line {
     pub(crate) stdio: Streams,
     /// Namespaces the child joins.
     pub(crate) joins: Vec<(Kind, OwnedFd)>,
-    /// The pid namespace its parent must be in when it is cloned, `pid_namespaces(7)`.
-    pub(crate) pid_namespace: Option<OwnedFd>,
     pub(crate) preserved_fds: u32,
 }
 
@@ -93,7 +91,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     if plan.process.needs_home {
         plan.process.envp.push(home(&trees, &plan));
     }
-    let (joins, pid_namespace) = joins(&plan.namespaces)?;
+    let joins = joins(&plan, order.host)?;
     let listener = if order.park {
         Some(state.listen()?)
     } else {
@@ -103,7 +101,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     if plan.process.oom_score_adj.is_some() || plan.namespaces.creates(Kind::Time) {
         order.host.proc()?;
     }
-    let line = Line::new(order.stdio, order.preserved_fds, joins, pid_namespace)?;
+    let line = Line::new(order.stdio, order.preserved_fds, joins)?;
     Ok(Prepared {
         id: order.id.clone(),
         plan,
@@ -121,7 +119,6 @@ impl Line {
         stdio: Stdio,
         preserved_fds: u32,
         joins: Vec<(Kind, OwnedFd)>,
-        pid_namespace: Option<OwnedFd>,
     ) -> Result<Line> {
         let (parent, child) = socketpair(
             AddressFamily::UNIX,
@@ -135,7 +132,6 @@ impl Line {
             child: Some(child),
             stdio: streams(stdio)?,
             joins,
-            pid_namespace,
             preserved_fds,
         })
     }
@@ -164,22 +160,43 @@ fn home(trees: &Trees, plan: &Plan) -> CString {
     CString::new(format!("HOME={home}")).unwrap_or_else(|_zero| CString::from(c"HOME=/"))
 }
 
-type Joins = (Vec<(Kind, OwnedFd)>, Option<OwnedFd>);
-
-/// Opens the namespaces to join. The pid namespace is entered by the parent, because joining one
-/// only changes where children are born.
-fn joins(namespaces: &Namespaces) -> Result<Joins> {
+/// Opens the namespaces to join. Those that turn out to be our own are not joined; then nothing
+/// may be set in them either, for it would be set on the host.
+fn joins(plan: &Plan, host: &Host) -> Result<Vec<(Kind, OwnedFd)>> {
     let mut joins = Vec::new();
-    let mut pid = None;
-    for (kind, path) in namespaces.joins() {
+    for (kind, path) in plan.namespaces.joins() {
         let fd = open_namespace(path)?;
-        if kind == Kind::Pid {
-            pid = Some(fd);
+        if is_our_own(kind, &fd, host)? {
+            if plan.sets_something_in(kind) || kind == Kind::Mount {
+                return Err(Error::new(
+                    ErrorKind::InvalidSpec,
+                    "join namespace",
+                    path.display().to_string(),
+                )
+                .because("it is the caller's own, and the config would change it"));
+            }
         } else {
             joins.push((kind, fd));
         }
     }
-    Ok((joins, pid))
+    Ok(joins)
+}
+
+fn is_our_own(kind: Kind, namespace: &OwnedFd, host: &Host) -> Result<bool> {
+    let path = format!("thread-self/ns/{}", kind.file_name());
+    let own = openat(
+        host.proc()?,
+        &path,
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .at("open /proc file", &path)?;
+    let identity = |fd: &OwnedFd| {
+        fstat(fd)
+            .map(|stat| (stat.st_dev, stat.st_ino))
+            .at("check namespace", &path)
+    };
+    Ok(identity(&own)? == identity(namespace)?)
 }
 
 fn open_namespace(path: &Path) -> Result<OwnedFd> {

@@ -15,7 +15,8 @@ pub(crate) const STATE: &str = "state.json";
 pub(crate) const CONFIG: &str = "config.json";
 /// Where `start` finds a parked container.
 pub(crate) const START_SOCKET: &str = "start.sock";
-const NEW_STATE: &str = "state.json.new";
+/// The same before the container stands.
+pub(crate) const NEW_STATE: &str = "state.json.new";
 
 /// A container's directory; removed with all in it when dropped before [`StateDir::keep`].
 #[derive(Debug)]
@@ -76,9 +77,8 @@ impl StateDir {
         Ok(())
     }
 
-    /// Writes the record so that a reader finds none or all of it.
-    pub(crate) fn write_state(&self, bytes: &[u8]) -> Result<()> {
-        self.write(NEW_STATE, bytes)?;
+    /// Puts the new record in place: from here on the container is there for others.
+    pub(crate) fn publish(&self) -> Result<()> {
         renameat(&self.fd, NEW_STATE, &self.fd, STATE).at("write state of", &self.id)
     }
 

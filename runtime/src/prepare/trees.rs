@@ -5,8 +5,9 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::DevicePlan;
 use crate::plan::mounts::{MountPlan, SourcePlan};
+use crate::plan::namespaces::Kind;
 use crate::sys;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, open};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -35,15 +36,18 @@ impl Trees {
             None => open_root(&plan.root.path)?,
         };
         // A root that is shared asks for volumes that are shared with the host, too.
-        let keep_shared = plan
-            .root
-            .propagation
-            .is_some_and(|flags| flags & libc::MS_SHARED != 0);
+        let limits = Limits {
+            keep_shared: plan
+                .root
+                .propagation
+                .is_some_and(|flags| flags & libc::MS_SHARED != 0),
+            user_namespace: plan.namespaces.own(Kind::User),
+        };
         let mounts = plan
             .root
             .mounts
             .iter()
-            .map(|mount| open_mount(mount, leaf, keep_shared));
+            .map(|mount| open_mount(mount, leaf, limits));
         let devices = plan.devices.iter().map(open_device);
         Ok(Trees {
             root,
@@ -51,6 +55,44 @@ impl Trees {
             devices: devices.collect::<Result<_>>()?,
         })
     }
+}
+
+/// What the whole container means for each of its mounts.
+#[derive(Clone, Copy)]
+struct Limits {
+    keep_shared: bool,
+    user_namespace: bool,
+}
+
+/// The kernel locks a mount's flags, and what is mounted over its files, against the root of a user
+/// namespace only where it copies the mount into that namespace. A tree that is handed over is not
+/// locked: that root could make it writable again, or look below what covers it.
+fn refuse_what_hides(tree: &OwnedFd, path: &Path) -> Result<()> {
+    let refuse = |why: &str| {
+        Err(
+            Error::new(ErrorKind::Unsupported, "bind", path.display().to_string()).because(
+                format!("{why}, which a user namespace could undo: not supported yet"),
+            ),
+        )
+    };
+    let flags = fstatvfs(tree).at("check", path.display())?.f_flag;
+    let guards = StatVfsMountFlags::RDONLY
+        | StatVfsMountFlags::NOSUID
+        | StatVfsMountFlags::NODEV
+        | StatVfsMountFlags::NOEXEC;
+    if flags.intersects(guards) {
+        return refuse("the host mounted it with restrictions");
+    }
+    let real = path.canonicalize().unwrap_or_else(|_gone| path.to_owned());
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    if points
+        .map(Path::new)
+        .any(|point| point != real && point.starts_with(&real))
+    {
+        return refuse("the host has mounts below it");
+    }
+    Ok(())
 }
 
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
@@ -74,7 +116,7 @@ fn is_directory(fd: BorrowedFd<'_>, path: &Path) -> Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn open_mount(mount: &MountPlan, leaf: &Leaf, keep_shared: bool) -> Result<Option<Tree>> {
+fn open_mount(mount: &MountPlan, leaf: &Leaf, limits: Limits) -> Result<Option<Tree>> {
     let fd = match &mount.source {
         SourcePlan::New { .. } => return Ok(None),
         SourcePlan::Bind { path, recursive } => {
@@ -89,9 +131,14 @@ fn open_mount(mount: &MountPlan, leaf: &Leaf, keep_shared: bool) -> Result<Optio
             .at("open mount source", "cgroup")?,
     };
     let at = mount.destination.display();
-    if !keep_shared && mount.propagation & libc::MS_SHARED == 0 {
+    if let SourcePlan::Bind { path, .. } = &mount.source
+        && limits.user_namespace
+    {
+        refuse_what_hides(&fd, path)?;
+    }
+    if !limits.keep_shared {
         // The clone is a peer of its source: mounts made in the container would appear on the
-        // host. As a slave it still receives what the host mounts.
+        // host. As a slave it still receives what the host mounts; `shared` is applied to that.
         sys::set_mount_propagation(&fd, libc::MS_SLAVE).at("set propagation of mount", &at)?;
     }
     // The whole tree first: the mount's own attributes may say otherwise for the mount itself.

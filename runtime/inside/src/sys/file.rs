@@ -19,21 +19,17 @@ pub(crate) fn close_now(fd: Fd) {
     best_effort(call!(libc::SYS_close, fd.0));
 }
 
-/// `close_range(2)`: closes all from `first` on but these two.
-pub(crate) fn close_all_but(first: u32, one: Fd, other: Fd) {
-    let kept = [
-        one.0.min(other.0).unsigned_abs(),
-        one.0.max(other.0).unsigned_abs(),
-        u32::MAX,
-    ];
+/// `close_range(2)`: closes all from `first` on but these, which are in ascending order.
+pub(crate) fn close_all_but(first: u32, kept: &[Fd]) {
     let mut from = first;
-    for end in kept {
-        if end > from {
-            let last = if end == u32::MAX { end } else { end - 1 };
-            best_effort(call!(libc::SYS_close_range, from, last, 0_u32));
+    for fd in kept {
+        let number = fd.0.unsigned_abs();
+        if number > from {
+            best_effort(call!(libc::SYS_close_range, from, number - 1, 0_u32));
         }
-        from = from.max(end.saturating_add(1));
+        from = from.max(number.saturating_add(1));
     }
+    best_effort(call!(libc::SYS_close_range, from, u32::MAX, 0_u32));
 }
 
 /// `close_range(2)`: from `first` on, everything closes on exec.
@@ -158,14 +154,19 @@ pub(crate) fn write(fd: Fd, bytes: &[u8]) -> Result<i32> {
     call!(libc::SYS_write, fd.0, bytes.as_ptr(), bytes.len())
 }
 
+/// `read(2)`; how many bytes came.
+pub(crate) fn read(fd: Fd, bytes: &mut [u8]) -> Result<i32> {
+    call!(libc::SYS_read, fd.0, bytes.as_mut_ptr(), bytes.len())
+}
+
 /// `dup3(2)` without close-on-exec.
 pub(crate) fn dup_onto(fd: Fd, number: i32) -> Result<i32> {
     call!(libc::SYS_dup3, fd.0, number, 0_i32)
 }
 
-/// `fcntl(2)`: inherit this descriptor over `execve(2)`.
-pub(crate) fn clear_close_on_exec(fd: Fd) -> Result<i32> {
-    call!(libc::SYS_fcntl, fd.0, libc::F_SETFD, 0_i32)
+/// `fcntl(2)`: a copy above the standard streams, which closes on exec.
+pub(crate) fn dup_above(fd: Fd) -> Result<Fd> {
+    call!(libc::SYS_fcntl, fd.0, libc::F_DUPFD_CLOEXEC, 3_i32).map(Fd)
 }
 
 /// `ioctl(2)` with a plain number.

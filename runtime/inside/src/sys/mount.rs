@@ -43,6 +43,19 @@ pub(crate) fn fsconfig(context: Fd, key: &CStr, value: &CStr) -> Result<i32> {
     )
 }
 
+/// `fsconfig(2)`: a short value made in here, with its end.
+pub(crate) fn fsconfig_bytes(context: Fd, key: &CStr, value: &[u8; 5]) -> Result<i32> {
+    const FSCONFIG_SET_STRING: u32 = 1;
+    call!(
+        libc::SYS_fsconfig,
+        context.0,
+        FSCONFIG_SET_STRING,
+        key.as_ptr(),
+        value.as_ptr(),
+        0_i32
+    )
+}
+
 /// `fsconfig(2)`: make the superblock.
 pub(crate) fn fsconfig_create(context: Fd) -> Result<i32> {
     const FSCONFIG_CMD_CREATE: u32 = 6;

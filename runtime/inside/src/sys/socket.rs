@@ -6,14 +6,23 @@ use core::ffi::c_char;
 use core::mem::zeroed;
 use core::ptr::{null, null_mut};
 
-/// `poll(2)` with no time-out: has the other end hung up?
+/// `ppoll(2)` with no time-out: has the other end hung up?
 pub(crate) fn hung_up(fd: Fd) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.0,
         events: 0,
         revents: 0,
     };
-    let polled = call!(libc::SYS_poll, &raw mut poll, 1_u64, 0_i32);
+    let now: [i64; 2] = [0, 0];
+    let no_mask = null::<u64>();
+    let polled = call!(
+        libc::SYS_ppoll,
+        &raw mut poll,
+        1_u64,
+        &raw const now,
+        no_mask,
+        8_usize
+    );
     polled.is_ok() && poll.revents & (libc::POLLHUP | libc::POLLERR) != 0
 }
 

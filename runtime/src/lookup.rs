@@ -1,0 +1,28 @@
+//! Reading an image's files: regular ones only, inside its root.
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::io::{Errno, Result};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Opens a file for reading. What it is is looked at before it is opened: opening a device node
+/// that an image brought would already act on the host's device.
+///
+/// # Errors
+/// `ENOENT` for anything but a regular file, and what `openat2(2)` answers.
+pub(crate) fn open_regular(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let found = openat2(
+        root,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        resolve,
+    )?;
+    if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::NOENT);
+    }
+    // The descriptor's own link: the file that was looked at, whatever its name says by now.
+    let again = format!("/proc/self/fd/{}", found.as_raw_fd());
+    openat(CWD, again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
