@@ -1,7 +1,8 @@
 //! A bundle: a directory with `config.json`, runtime-spec "Filesystem Bundle".
 
 use crate::error::{At, Error, ErrorKind, Result};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Capability, Spec};
+use serde_json::Value;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -64,8 +65,8 @@ impl Bundle {
         &self.dir
     }
 
-    /// Keys of the config that no version of the spec known here has. The spec wants them
-    /// ignored; a caller should name them to the user.
+    /// Keys of the config, and names of capabilities, that no version of the spec known here has.
+    /// The spec wants them ignored; a caller should name them to the user.
     pub fn unknown_keys(&self) -> &[String] {
         &self.unknown_keys
     }
@@ -75,12 +76,45 @@ impl Bundle {
     }
 }
 
-/// Parses a config, with the JSON paths of keys nobody reads.
+/// Parses a config, with the JSON paths of what nobody reads.
 pub(crate) fn parse(bytes: &[u8]) -> serde_json::Result<(Spec, Vec<String>)> {
     let mut unknown = Vec::new();
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let spec = serde_ignored::deserialize(&mut json, |path| unknown.push(path.to_string()))?;
-    json.end()?;
+    match serde_ignored::deserialize(&mut json, |path| unknown.push(path.to_string())) {
+        Ok(spec) => json.end().map(|()| (spec, unknown)),
+        Err(error) => parse_without_unknown_capabilities(bytes, error),
+    }
+}
+
+/// A capability that is not known cannot be granted; config "Linux Process" wants a warning and
+/// no error, because configs are written for newer kernels as well. The types know none, so such
+/// names are taken out and named to the caller; every other error stays what it is.
+fn parse_without_unknown_capabilities(
+    bytes: &[u8],
+    error: serde_json::Error,
+) -> serde_json::Result<(Spec, Vec<String>)> {
+    let mut value: Value = serde_json::from_slice(bytes)?;
+    let mut unknown = Vec::new();
+    let sets = value
+        .pointer_mut("/process/capabilities")
+        .and_then(Value::as_object_mut);
+    for (set, names) in sets.into_iter().flatten() {
+        let Some(names) = names.as_array_mut() else {
+            continue;
+        };
+        names.retain(|name| {
+            let known =
+                !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known {
+                unknown.push(format!("process.capabilities.{set}: {name}"));
+            }
+            known
+        });
+    }
+    if unknown.is_empty() {
+        return Err(error);
+    }
+    let spec = serde_ignored::deserialize(&value, |path| unknown.push(path.to_string()))?;
     Ok((spec, unknown))
 }
 
@@ -118,6 +152,22 @@ mod tests {
         let json = br#"{"ociVersion":"1.2.0","surprise":1,"process":{"cwd":"/","user":{"uid":0,"gid":0},"odd":{}}}"#;
         let (_, unknown) = parse(json).unwrap();
         assert_eq!(unknown, ["surprise", "process.?.odd"]);
+    }
+
+    #[test]
+    fn an_unknown_capability_is_named_and_not_granted() {
+        let json = br#"{"ociVersion":"1.2.0","process":{"cwd":"/","user":{"uid":0,"gid":0},"capabilities":{"bounding":["CAP_KILL","CAP_FOO"]}}}"#;
+        let (spec, unknown) = parse(json).unwrap();
+        assert_eq!(unknown, ["process.capabilities.bounding: \"CAP_FOO\""]);
+        let process = spec.process().as_ref().unwrap();
+        let bounding = process
+            .capabilities()
+            .as_ref()
+            .unwrap()
+            .bounding()
+            .clone()
+            .unwrap();
+        assert_eq!(bounding.into_iter().collect::<Vec<_>>(), [Capability::Kill]);
     }
 
     #[test]

@@ -16,7 +16,6 @@ impl Reader {
         let limit = self.bytes(LIMIT, memory.limit());
         let swap = self.bytes(SWAP, memory.swap());
         let reservation = self.bytes(RESERVATION, memory.reservation());
-        self.swap(limit, swap);
         let mut lib = LinuxMemory::default();
         if let Some(limit) = limit.filter(|limit| *limit > 0) {
             lib.set_limit(Some(limit));
@@ -26,6 +25,8 @@ impl Reader {
             lib.set_reservation(Some(reservation));
             self.lib("memory", RESERVATION, "memory.low", reservation);
         }
+        // Last, so that a missing controller is told by the setting people know.
+        self.swap(limit, swap);
         if lib != LinuxMemory::default() {
             self.out.lib.set_memory(Some(lib));
         }
