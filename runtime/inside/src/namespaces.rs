@@ -17,6 +17,13 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         // In a user namespace that was joined, ids are those of its maps.
         become_root()?;
     }
+    // Whoever may trace processes in there could reach the host through these.
+    for join in orders.joins {
+        sys::close_now(join.fd);
+    }
+    if let (Some(proc), None) = (orders.host_proc, orders.time_offsets) {
+        sys::close_now(proc);
+    }
     match sys::clone_sibling(second.flags).map_err(fail)? {
         None => {
             // A process of its own now: tied anew, and leader of its own session.
