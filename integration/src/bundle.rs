@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::host;
+
 /// A bundle; written to disk by [`Bundle::write`], which every way to run it calls.
 #[derive(Clone, Debug)]
 #[must_use]
@@ -45,6 +47,16 @@ impl Bundle {
     /// The configuration as it will be written.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// Its cgroup.
+    ///
+    /// # Errors
+    /// When it has none of its own.
+    pub fn cgroup(&self) -> Result<String> {
+        let path = self.config.pointer("/linux/cgroupsPath");
+        let path = path.and_then(Value::as_str).context("no cgroup")?;
+        Ok(path.to_owned())
     }
 
     /// Runs this line of shell.
@@ -117,6 +129,28 @@ impl Bundle {
             list.retain(|namespace| namespace["type"] != kind);
         }
         self
+    }
+
+    /// In a user namespace of its own, whose root is user 100000, who also gets the files.
+    ///
+    /// # Errors
+    /// When they cannot be given away.
+    pub fn mapped(self) -> Result<Self> {
+        let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        self.give_away()?;
+        Ok(self
+            .namespace("user", None)
+            .set("/linux/uidMappings", mapping.clone())
+            .set("/linux/gidMappings", mapping)
+            .without_mount("/sys/fs/cgroup"))
+    }
+
+    /// Makes its files belong to user 100000.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn give_away(&self) -> Result<()> {
+        host::command("chown", ["-R", "100000:100000"], [self.rootfs()])
     }
 
     /// Gives the process exactly these capabilities, in the sets that root uses.

@@ -1,10 +1,14 @@
 //! Facts about the machine a test runs on, and the refusal to run on the wrong one.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::runtime::Call;
 
 /// Type number of a cgroup2 file system, as `statfs(2)` gives it.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
@@ -53,6 +57,87 @@ pub fn mounts() -> Result<Vec<String>> {
         .lines()
         .map(|line| line.splitn(4, ' ').last().unwrap_or_default().to_owned())
         .collect())
+}
+
+/// Runs a tool of the machine that must succeed.
+///
+/// # Errors
+/// When it does not, with what it said.
+pub fn command<S: AsRef<OsStr>, T: AsRef<OsStr>>(
+    program: &str,
+    words: impl IntoIterator<Item = S>,
+    more: impl IntoIterator<Item = T>,
+) -> Result<()> {
+    let words = words.into_iter().map(|word| word.as_ref().to_owned());
+    let more = more.into_iter().map(|word| word.as_ref().to_owned());
+    let call = Call::new(Path::new(program), words.chain(more));
+    call.run()?.ok().context(program.to_owned()).map(drop)
+}
+
+/// Waits for what another process is about to do.
+///
+/// # Errors
+/// When it does not in half a minute.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        ensure!(Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// strace in front of a call that makes a system call, the first of each process, wait so long.
+pub fn slow(call: &str, milliseconds: u32) -> Vec<String> {
+    let inject = format!("inject={call}:delay_enter={milliseconds}000:when=1");
+    ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// A mount in the mounts of the test, gone with this value.
+#[derive(Debug)]
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A new tmpfs, with more options of mount(8).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn tmpfs(at: &Path, options: &[&str]) -> Result<Self> {
+        let words = ["-t", "tmpfs", "tmpfs"].map(OsStr::new);
+        let options = options.iter().map(OsStr::new);
+        command("mount", words.into_iter().chain([at.as_os_str()]), options)?;
+        Ok(Self(at.to_owned()))
+    }
+
+    /// A folder, once more in the same place.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn again(at: &Path) -> Result<Self> {
+        command("mount", ["--bind"], [at, at])?;
+        Ok(Self(at.to_owned()))
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes it `shared`, say.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn propagation(&self, kind: &str) -> Result<()> {
+        command("mount", [format!("--make-{kind}")], [self.at()])
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        drop(command("umount", ["--lazy"], [self.at()]));
+    }
 }
 
 /// Processes whose cgroup, root or command line carries `token`: `(pid, what was found)`.

@@ -77,6 +77,17 @@ impl Runtime {
         &self.program
     }
 
+    /// A copy of it in `dir`, for a test that would not have the binary itself overwritten.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn copy_to(&self, dir: &Path) -> Result<Self> {
+        let name = self.program.file_name().context("no file name")?;
+        let program = dir.join(name);
+        fs::copy(&self.program, &program)?;
+        Self::at(program)
+    }
+
     /// Whether this is the oracle, which has its own error texts and exit codes.
     pub fn is_runc(&self) -> bool {
         self.program.file_name().is_some_and(|name| name == "runc")
