@@ -1,4 +1,4 @@
-//! Loads an image and mounts a container's root: `embed STORE SOURCE ID`.
+//! Loads an image and mounts a container's root: `mount STORE SOURCE ID`.
 #![allow(clippy::print_stdout, reason = "an example talks")]
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use hostrun_image_store::{LoadOptions, RootOptions, Source, Store};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [store, source, id] = words.as_slice() else {
-        return Err("usage: embed STORE SOURCE ID".into());
+        return Err("usage: mount STORE SOURCE ID".into());
     };
     let store = Store::open(Path::new(store))?;
     let name = if Source::is_source(source) {
