@@ -22,7 +22,7 @@ fn secret(stage: &Stage) -> Result<PathBuf> {
 
 #[test]
 fn cve_2019_5736_scripts_that_name_the_runtime_as_interpreter_are_refused() -> Result<()> {
-    on_stage_of_hostrun("runc runs a sealed copy of itself", |stage| {
+    on_stage(|stage| {
         let direct: &[u8] = b"#!/proc/self/exe --version\n";
         let blanks: &[u8] = b"#! \t/proc/self/exe\t--version\n";
         let thread: &[u8] = b"#!/proc/thread-self/exe --version";
@@ -111,7 +111,7 @@ fn cve_2019_5736_a_neighbour_in_the_pid_namespace_cannot_write_to_the_binary() -
 
 #[test]
 fn cve_2019_5736_the_binary_is_sealed_where_the_pid_namespace_is_not_new() -> Result<()> {
-    on_stage_of_hostrun("runc is a sealed memory file instead", |stage| {
+    on_stage(|stage| {
         let copy = stage.runtime().copy_to(&stage.folder("copy")?)?;
         let neighbour = stage.start(&stage.bundle()?.shell("sleep 60"))?;
         let path = format!("/proc/{}/ns/pid", neighbour.pid()?);
@@ -182,11 +182,12 @@ fn a_container_that_may_trace_never_reaches_the_machine_through_an_exec() -> Res
             "while :; do for p in /proc/[0-9]*; do
                 read x <$p/root{0} && echo \"$x\" >/caught
                 for fd in $p/fd/*; do
-                    read x <$fd/1/root{0} && echo \"$x\" >/caught
+                    read x <$fd/{1}/root{0} && echo \"$x\" >/caught
                 done
                 [ $p != /proc/1 ] && [ $p != /proc/$$ ] && read x <$p/root/etc/passwd && true >/seen
             done; done 2>/dev/null",
-            secret.display()
+            secret.display(),
+            std::process::id()
         );
         let rights = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"];
         let bundle = stage.bundle()?.capabilities(&rights).shell(&hunter);
@@ -217,31 +218,34 @@ fn a_container_that_may_trace_never_reaches_the_machine_through_an_exec() -> Res
 
 #[test]
 fn what_the_machine_hides_from_a_user_namespace_is_not_bound_into_one() -> Result<()> {
-    on_stage_of_hostrun("runc's mounts are locked by the kernel", |stage| {
-        let at = |name| stage.folder(name);
-        let plain = Mounted::tmpfs(&at("plain")?, &[])?;
-        let works = stage.bundle()?.mapped()?.shell("ls /volume; echo it ran");
-        let works = works.bind(plain.at(), "/volume", &["rbind", "ro"]);
-        assert_eq!(stage.run(&works)?.ok()?, "it ran\n");
-        for guard in ["ro", "nosuid", "nodev", "noexec"] {
-            let guarded = Mounted::tmpfs(&at(guard)?, &["-o", guard])?;
-            let bundle = loud(stage)?.mapped()?;
-            let bundle = bundle.bind(guarded.at(), "/volume", &["rbind"]);
-            refuse(stage, guard, &bundle)?;
-        }
-        let above = at("above")?;
-        let _below = Mounted::tmpfs(&at("above/below")?, &[])?;
-        for kind in ["rbind", "bind"] {
-            let bundle = loud(stage)?.mapped()?.bind(&above, "/volume", &[kind]);
-            refuse(stage, "mounts below", &bundle)?;
-        }
-        Ok(())
-    })
+    on_stage_of_hostrun(
+        "the kernel locks the mounts that runc makes in there",
+        |stage| {
+            let at = |name| stage.folder(name);
+            let plain = Mounted::tmpfs(&at("plain")?, &[])?;
+            let works = stage.bundle()?.mapped()?.shell("ls /volume; echo it ran");
+            let works = works.bind(plain.at(), "/volume", &["rbind", "ro"]);
+            assert_eq!(stage.run(&works)?.ok()?, "it ran\n");
+            for guard in ["ro", "nosuid", "nodev", "noexec"] {
+                let guarded = Mounted::tmpfs(&at(guard)?, &["-o", guard])?;
+                let bundle = loud(stage)?.mapped()?;
+                let bundle = bundle.bind(guarded.at(), "/volume", &["rbind"]);
+                refuse(stage, guard, &bundle)?;
+            }
+            let above = at("above")?;
+            let _below = Mounted::tmpfs(&at("above/below")?, &[])?;
+            for kind in ["rbind", "bind"] {
+                let bundle = loud(stage)?.mapped()?.bind(&above, "/volume", &[kind]);
+                refuse(stage, "mounts below", &bundle)?;
+            }
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn mounts_in_a_shared_volume_do_not_appear_on_the_machine() -> Result<()> {
-    on_stage_of_hostrun("runc makes it a peer of the machine's", |stage| {
+    on_stage(|stage| {
         let shared = Mounted::tmpfs(&stage.folder("shared")?, &[])?;
         shared.propagation("shared")?;
         fs::create_dir(shared.at().join("inner"))?;
@@ -284,7 +288,7 @@ fn cve_2019_16884_a_volume_on_a_link_of_the_image_into_proc_is_refused() -> Resu
 
 #[test]
 fn nothing_but_a_regular_file_of_an_image_is_opened() -> Result<()> {
-    on_stage_of_hostrun("runc opens what is there", |stage| {
+    on_stage_of_hostrun("runc reads what is there until it is too much", |stage| {
         let user = json!({"uid": 1000, "gid": 1000});
         for node in [["c", "1", "7"].as_slice(), &["p"]] {
             let bundle = stage.bundle()?.set("/process/user", user.clone());
