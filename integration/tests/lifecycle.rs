@@ -1,6 +1,7 @@
 //! What a hostile review found about a container's life: makers and starters that die, what a
 //! parked process may do, what a payload inherits.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 
@@ -240,6 +241,40 @@ fn a_root_that_is_a_slave_receives_what_the_machine_mounts_later() -> Result<()>
     on_stage(|stage| {
         assert_eq!(late_mount(stage, stage.bundle()?, "rslave")?, "file\n");
         assert_eq!(late_mount(stage, stage.bundle()?, "rprivate")?, "");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_parked_process_holds_no_folder_of_the_machine_among_preserved_descriptors() -> Result<()> {
+    on_stage_of_hostrun("runc takes no gaps", |stage| {
+        // of 3 to 8 only these two are the caller's
+        let gaps = "exec 3<&- 4</dev/null 5<&- 6<&- 7<&- 8</dev/zero; exec \"$@\"";
+        let (id, bundle) = (stage.id(), stage.bundle()?.shell("sleep 60"));
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let words = ["create", "--preserve-fds", "6", "--bundle", &dir, &id];
+        let create = stage.call(words).under(["sh", "-c", gaps, "gaps"]);
+        create.run()?.ok()?;
+        let state: serde_json::Value =
+            serde_json::from_str(&stage.call(["state", &id]).run()?.ok()?)?;
+        let folder = format!("/proc/{}/fd", state["pid"]);
+        let mut numbers = BTreeSet::new();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let what = fs::read_link(&path)?;
+            ensure!(!path.is_dir(), "{} is {}", path.display(), what.display());
+            if !what.to_string_lossy().starts_with("socket:") {
+                let name = path.file_name().unwrap_or_default();
+                numbers.insert(name.to_string_lossy().into_owned());
+            }
+        }
+        assert_eq!(numbers, ["0", "1", "2", "4", "8"].map(String::from).into());
+        stage.call(["delete", "--force", &id]).run()?.ok()?;
+        let bundle = stage.bundle()?.shell("ls /proc/1/fd; true");
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let words = ["run", "--preserve-fds", "6", "--bundle", &dir, &stage.id()];
+        let run = stage.call(words).under(["sh", "-c", gaps, "gaps"]).run()?;
+        assert_eq!(run.ok()?, "0\n1\n2\n4\n8\n");
         Ok(())
     })
 }

@@ -93,6 +93,12 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         sys::close_now(*fd);
     }
     let first = orders.preserved_fds.saturating_add(3);
+    // Among the preserved ones, those that would not reach the payload are ours, in gaps.
+    for fd in (3..first).map(|number| Fd(number.cast_signed())) {
+        if ![listener, orders.parent].contains(&fd) && sys::closes_on_exec(fd) {
+            sys::close_now(fd);
+        }
+    }
     if listener.0 < orders.parent.0 {
         sys::close_all_but(first, &[listener, orders.parent]);
     } else {

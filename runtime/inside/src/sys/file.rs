@@ -164,6 +164,11 @@ pub(crate) fn dup_onto(fd: Fd, number: i32) -> Result<i32> {
     call!(libc::SYS_dup3, fd.0, number, 0_i32)
 }
 
+/// `fcntl(2)`: is it open, and marked to close on exec?
+pub(crate) fn closes_on_exec(fd: Fd) -> bool {
+    call!(libc::SYS_fcntl, fd.0, libc::F_GETFD, 0_i32) == Ok(libc::FD_CLOEXEC)
+}
+
 /// `fcntl(2)`: a copy above the standard streams, which closes on exec.
 pub(crate) fn dup_above(fd: Fd) -> Result<Fd> {
     call!(libc::SYS_fcntl, fd.0, libc::F_DUPFD_CLOEXEC, 3_i32).map(Fd)
