@@ -25,23 +25,29 @@ impl Target {
     /// # Errors
     /// When there is none, or several.
     pub(crate) fn find(globals: &Globals, reference: &str) -> Result<Self> {
-        if let Some(record) = Records::of(&globals.store).find(reference)? {
-            return Self::of_record(globals, record);
-        }
-        let missing = || {
+        Self::look(globals, reference)?.ok_or_else(|| {
             let failure = Failure::new(format!("no container '{reference}'"));
-            anyhow::Error::from(failure.hint("'hostrun ps -a' lists them"))
+            failure.hint("'hostrun ps -a' lists them").into()
+        })
+    }
+
+    /// The same, `None` where there is none of that name.
+    ///
+    /// # Errors
+    /// When the beginning of an id fits several.
+    pub(crate) fn look(globals: &Globals, reference: &str) -> Result<Option<Self>> {
+        if let Some(record) = Records::of(&globals.store).find(reference)? {
+            return Self::of_record(globals, record).map(Some);
+        }
+        let Ok(id) = ContainerId::new(reference) else {
+            return Ok(None);
         };
-        let id = ContainerId::new(reference).map_err(|_malformed| missing())?;
         let target = Self {
             globals: globals.clone(),
             id,
             record: None,
         };
-        match target.container()? {
-            Some(_) => Ok(target),
-            None => Err(missing()),
-        }
+        Ok(target.container()?.is_some().then_some(target))
     }
 
     /// The container of a record.

@@ -178,9 +178,11 @@ impl Overlay<'_> {
     }
 }
 
-/// A path that is too long for the kernel goes by the name of its descriptor.
+/// A path that is too long for the kernel, or holds what overlayfs takes for an escape, goes by the
+/// name of its descriptor.
 fn set(context: &OwnedFd, key: &str, path: &Path) -> std::result::Result<(), Errno> {
-    if path.as_os_str().len() <= VALUE_MAX {
+    let plain = !path.as_os_str().as_encoded_bytes().contains(&b'\\');
+    if plain && path.as_os_str().len() <= VALUE_MAX {
         return fsconfig_set_string(context, key, path);
     }
     let fd = open_path(path)?;

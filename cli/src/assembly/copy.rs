@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
-    chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, mkdirat, mknodat,
-    openat, readlinkat, statat, symlinkat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
+    XattrFlags, chownat, fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens,
+    mkdirat, mknodat, openat, readlinkat, seek, statat, symlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{CStr, CString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 
 /// Deeper than any tree that is not an attack on the stack.
@@ -35,8 +36,7 @@ fn directory(source: &OwnedFd, target: &OwnedFd, depth: usize) -> Result<()> {
             one(source, target, name, depth).with_context(|| format!("entry {name:?}"))?;
         }
     }
-    attributes(source, target)?;
-    finish(target, &fstat(source)?)
+    finish(source, target, &fstat(source)?)
 }
 
 fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> Result<()> {
@@ -60,10 +60,8 @@ fn one(source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> Result<
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let to = openat(target, name, flags, Mode::RUSR | Mode::WUSR)?;
             let (mut reader, mut writer) = (File::from(from), File::from(to));
-            std::io::copy(&mut reader, &mut writer)?;
-            let (from, to) = (OwnedFd::from(reader), OwnedFd::from(writer));
-            attributes(&from, &to)?;
-            finish(&to, &stat)
+            contents(&mut reader, &mut writer)?;
+            finish(&OwnedFd::from(reader), &OwnedFd::from(writer), &stat)
         }
         FileType::Symlink => {
             symlinkat(readlinkat(source, name, Vec::new())?, target, name)?;
@@ -95,14 +93,36 @@ fn owner_at(target: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), Errno> {
     )
 }
 
-/// Owner before mode, as a change of owner clears setuid; times last.
-fn finish(target: &OwnedFd, stat: &Stat) -> Result<()> {
+/// Copies the data of a file and leaves its holes: a file of a few bytes in the image may claim to
+/// be larger than the host's disk.
+fn contents(reader: &mut File, writer: &mut File) -> Result<()> {
+    let length = reader.metadata()?.len();
+    let mut at = 0;
+    while at < length {
+        let data = match seek(&*reader, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            Err(error) => return Err(error).context("cannot find the data of a file"),
+        };
+        let hole = seek(&*reader, SeekFrom::Hole(data)).context("cannot find a hole of a file")?;
+        seek(&*reader, SeekFrom::Start(data))?;
+        seek(&*writer, SeekFrom::Start(data))?;
+        std::io::copy(&mut reader.take(hole.saturating_sub(data)), writer)?;
+        at = hole;
+    }
+    Ok(writer.set_len(length)?)
+}
+
+/// Owner first, as a change of owner clears setuid and file capabilities; times last.
+fn finish(source: &OwnedFd, target: &OwnedFd, stat: &Stat) -> Result<()> {
     fchown(
         target,
         Some(Uid::from_raw(stat.st_uid)),
         Some(Gid::from_raw(stat.st_gid)),
     )?;
     fchmod(target, Mode::from_raw_mode(stat.st_mode))?;
+    attributes(source, target)?;
     let time = |tv_sec: i64, nanos: u64| Timespec {
         tv_sec,
         tv_nsec: i64::try_from(nanos).unwrap_or(0),

@@ -12,7 +12,8 @@ use oci_spec::image::Config;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// More volumes than any image needs.
 const MOST: usize = 128;
@@ -93,19 +94,49 @@ fn of_image(text: &str) -> Result<ContainerPath> {
 /// used afterwards: no link of the image can lead to a file of the host (CVE-2022-23648).
 fn fill(root: BorrowedFd<'_>, path: &ContainerPath, target: &OwnedFd) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    match openat2(root, path.relative(), flags, Mode::empty(), inside) {
+    let plain = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(root, path.relative(), flags, Mode::empty(), plain) {
         Ok(source) => copy::tree(&source, target),
+        Err(Errno::LOOP) => copy::tree(&through_links(root, path)?, target),
         // Nothing there, or a file: the volume begins empty.
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
         Err(error) => Err(error).context("cannot open it in the image"),
     }
 }
 
+/// A path with links on it means where they lead, inside the root; that may be no directory of the kernel's either
+/// (CVE-2019-16884).
+fn through_links(root: BorrowedFd<'_>, path: &ContainerPath) -> Result<OwnedFd> {
+    let refuse = |why: &str| {
+        anyhow::Error::from(Failure::new(format!(
+            "the image's volume '{}' cannot be honoured: a link of the image leads it {why}",
+            path.as_str()
+        )))
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let source = openat2(root, path.relative(), flags, Mode::empty(), inside)
+        .map_err(|_errno| refuse("nowhere"))?;
+    let real = place(source.as_fd())?;
+    let real = real.strip_prefix(place(root)?).unwrap_or(&real);
+    let kernels = ["proc", "sys", "dev"]
+        .into_iter()
+        .find(|dir| real.starts_with(dir));
+    match kernels {
+        Some(dir) => Err(refuse(&format!("into /{dir}"))),
+        None => Ok(source),
+    }
+}
+
+/// Where the kernel says a descriptor is.
+fn place(fd: BorrowedFd<'_>) -> Result<PathBuf> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    std::fs::read_link(&link).with_context(|| format!("cannot read '{link}'"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn volumes_over_the_kernels_files_are_refused() {
@@ -137,12 +168,34 @@ mod tests {
         ] {
             let volume = tempfile::tempdir().unwrap();
             let target = OwnedFd::from(std::fs::File::open(volume.path()).unwrap());
-            fill(root.as_fd(), &ContainerPath::new(&path).unwrap(), &target).unwrap();
+            // Refused, because inside the image the links lead nowhere.
+            fill(root.as_fd(), &ContainerPath::new(&path).unwrap(), &target).unwrap_err();
             assert_eq!(
                 std::fs::read_dir(volume.path()).unwrap().count(),
                 0,
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn a_volume_through_a_link_is_where_the_link_leads_unless_that_is_the_kernels() {
+        let image = tempfile::tempdir().unwrap();
+        for dir in ["run/app", "dev/pts"] {
+            std::fs::create_dir_all(image.path().join(dir)).unwrap();
+        }
+        std::fs::write(image.path().join("run/app/file"), "text").unwrap();
+        std::os::unix::fs::symlink("/run", image.path().join("var-run")).unwrap();
+        std::os::unix::fs::symlink("dev", image.path().join("hidden")).unwrap();
+        let root = std::fs::File::open(image.path()).unwrap();
+        let volume = tempfile::tempdir().unwrap();
+        let target = OwnedFd::from(std::fs::File::open(volume.path()).unwrap());
+        let fill = |path: &str| fill(root.as_fd(), &ContainerPath::new(path).unwrap(), &target);
+        fill("/var-run/app").unwrap();
+        assert!(volume.path().join("file").exists());
+        for path in ["/hidden", "/hidden/pts"] {
+            let error = fill(path).unwrap_err().to_string();
+            assert!(error.contains("into /dev"), "{error}");
         }
     }
 

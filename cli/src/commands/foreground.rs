@@ -18,6 +18,7 @@ pub(super) fn main(
     globals: &Globals,
     args: &Run,
     assembly: Assembly,
+    attention: &Attention,
     watch: &mut Stopwatch,
 ) -> Result<u8> {
     let stdio = Stdio {
@@ -36,7 +37,6 @@ pub(super) fn main(
         .with_root_mount(root)
         .with_stdio(stdio)
         .with_preserved_fds(args.preserve_fds);
-    let attention = Attention::begin()?;
     let attendance = assembly.record.attend()?;
     let connection = Connection {
         interactive: args.interactive,
@@ -51,7 +51,7 @@ pub(super) fn main(
     let (record, _spec, root) = assembly.keep();
     drop(root);
     watch.start(running.timings());
-    let exit = attended(args, &attention, &running, relay);
+    let exit = attended(args, attention, &running, relay);
     let status = finish(globals, &record, exit);
     attendance.end();
     if args.rm {

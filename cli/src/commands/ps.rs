@@ -64,7 +64,7 @@ fn rows(globals: &Globals) -> Result<Vec<Row>> {
         let (Ok(meta), Ok(status)) = (record.meta(), record.status()) else {
             continue;
         };
-        rows.push(of_record(globals, record, meta, status)?);
+        rows.push(of_record(globals, record, meta, status));
     }
     for container in super::bundle::all(globals)? {
         if records
@@ -98,8 +98,11 @@ pub(super) fn truth(
     Ok((Status { phase, ..status }, state.filter(|_| lives)))
 }
 
-fn of_record(globals: &Globals, record: &Record, meta: Meta, status: Status) -> Result<Row> {
-    let (status, state) = truth(globals, record, status)?;
+fn of_record(globals: &Globals, record: &Record, meta: Meta, status: Status) -> Row {
+    // One that is being made, or whose state cannot be read, hides no other: what is on record is
+    // shown of it.
+    let recorded = status.clone();
+    let (status, state) = truth(globals, record, status).unwrap_or((recorded, None));
     let ago = |time: &Option<String>| {
         let time = time.as_deref().and_then(Instant::parse);
         time.map_or_else(String::new, |time| clock::roughly(time.until(clock::now())))
@@ -113,7 +116,7 @@ fn of_record(globals: &Globals, record: &Record, meta: Meta, status: Status) -> 
         ),
         (Phase::Exited, None) => ("exited", "Exited (unseen)".to_owned()),
     };
-    Ok(Row {
+    Row {
         id: record.id().to_owned(),
         name: meta.name,
         image: meta.image,
@@ -125,7 +128,7 @@ fn of_record(globals: &Globals, record: &Record, meta: Meta, status: Status) -> 
         exit_code: status.exit_code,
         labels: meta.labels,
         over: status.phase == Phase::Exited,
-    })
+    }
 }
 
 fn of_bundle(container: &Container) -> Option<Row> {

@@ -13,13 +13,26 @@ use anyhow::Result;
 /// When a container is not there, or runs and force was not asked for; the others are removed all the same.
 pub(crate) fn main(globals: &Globals, args: &Rm) -> Result<u8> {
     super::each(&args.containers, |name| {
-        let target = match Target::find(globals, name) {
-            Err(_) if args.force => return Ok(()),
-            other => other?,
+        let target = if args.force {
+            // What is not there needs no removing.
+            let Some(target) = Target::look(globals, name)? else {
+                return Ok(());
+            };
+            target
+        } else {
+            Target::find(globals, name)?
         };
         remove(globals, &target, args.force)?;
         output::line(name)
     })
+}
+
+/// Kills and removes one container.
+///
+/// # Errors
+/// When it cannot be killed or removed.
+pub(super) fn by_force(target: &Target, globals: &Globals) -> Result<()> {
+    remove(globals, target, true)
 }
 
 fn remove(globals: &Globals, target: &Target, force: bool) -> Result<()> {

@@ -3,8 +3,10 @@
 use super::{foreground, pidfile, run_bundle};
 use crate::args::run::Run;
 use crate::assembly;
+use crate::attend::Attention;
 use crate::globals::Globals;
 use crate::stopwatch::Stopwatch;
+use crate::target::Target;
 use crate::{monitor, output, report};
 use anyhow::{Context, Result};
 use hostrun_image_store::{ErrorKind, Image, Platform, Source, Store};
@@ -47,6 +49,11 @@ fn refuse_contradictions(args: &Run) -> Result<()> {
             "--preserve-fds and --detach do not go together",
         ));
     }
+    if args.process.init && args.isolation.pid.is_some() {
+        return Err(report::usage(
+            "--init and --pid do not go together: an init must be process 1",
+        ));
+    }
     if !rustix::process::geteuid().is_root() {
         let failure = report::Failure::new("cannot run an image: hostrun is not root");
         return Err(failure.hint("run it as root, or through sudo").into());
@@ -63,13 +70,15 @@ fn start(
     let store = Store::open(&globals.store)?;
     let image = find(&store, args)?;
     watch.mark("image");
+    // From here on a signal waits until somebody can clean up after it.
+    let attention = Attention::begin()?;
     let assembly = assembly::build(globals, &store, args, &image, watch)?;
     if let Some(mut file) = cidfile {
         file.write_all(assembly.record.id().as_bytes())
             .context("cannot write the cidfile")?;
     }
     if !args.detach {
-        return foreground::main(globals, args, assembly, watch);
+        return foreground::main(globals, args, assembly, &attention, watch);
     }
     let root = assembly
         .root
@@ -77,8 +86,12 @@ fn start(
         .context("cannot duplicate the root's descriptor")?;
     let pid = monitor::launch(globals, &assembly.record, root)?;
     let (record, _spec, _root) = assembly.keep();
-    if let Some(path) = &args.pidfile {
-        pidfile::write(path, pid)?;
+    if let Some(path) = &args.pidfile
+        && let Err(error) = pidfile::write(path, pid)
+    {
+        // A caller that gets no pid gets no container either.
+        super::rm::by_force(&Target::of_record(globals, record)?, globals)?;
+        return Err(error);
     }
     if args.timings {
         watch.mark("monitor and start");
@@ -97,7 +110,12 @@ fn find(store: &Store, args: &Run) -> Result<Image> {
         .map(str::parse::<Platform>)
         .transpose()?;
     if Source::is_source(name) {
-        return load(store, name, platform, args.quiet);
+        let source: Source = name.parse()?;
+        // A layout in a folder called `oci` gives names that look like sources themselves.
+        return match store.resolve(name) {
+            Ok(image) if !source.path().exists() => Ok(image),
+            _ => load(store, name, platform, args.quiet),
+        };
     }
     let image = store.resolve(name).map_err(|error| missing(error, name))?;
     if let Some(platform) = platform {

@@ -169,7 +169,9 @@ impl Record {
 
     fn lock(&self, operation: FlockOperation) -> Result<Option<Attendance>> {
         let path = self.dir.join("attended");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        // Read-only: closing a file that was open for writing wakes whoever watches the directory,
+        // and `logs -f` asks this whenever it is woken.
+        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
         let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
             .with_context(|| format!("cannot open '{}'", path.display()))?;
         loop {

@@ -52,17 +52,21 @@ impl Records {
             make_private(dir)?;
         }
         let id = fresh_id()?;
+        let dir = self.dir.join(&id);
         if let Some(name) = name {
             names::check(name)?;
-            names::take(&self.names, name, &id)?;
         }
-        let dir = self.dir.join(&id);
-        let made = rustix::fs::mkdir(&dir, Mode::RWXU)
-            .with_context(|| format!("cannot create '{}'", dir.display()));
-        if let (Err(_), Some(name)) = (&made, name) {
-            names::release(&self.names, name, &id);
+        rustix::fs::mkdir(&dir, Mode::RWXU)
+            .with_context(|| format!("cannot create '{}'", dir.display()))?;
+        // After the directory: a name whose holder has none is free for the taking.
+        let named = name.map_or(Ok(()), |name| {
+            names::take(&self.names, &self.dir, name, &id)
+        });
+        if let Err(error) = named {
+            rustix::fs::rmdir(&dir)
+                .with_context(|| format!("cannot remove '{}'", dir.display()))?;
+            return Err(error);
         }
-        made?;
         Ok(Record::new(id, dir))
     }
 
@@ -198,6 +202,17 @@ mod tests {
             image: "busybox".to_owned(),
             ..Meta::default()
         }
+    }
+
+    #[test]
+    fn a_name_whose_container_is_gone_is_free() {
+        let (_dir, records) = records();
+        let record = records.create(Some("web")).unwrap();
+        assert!(records.create(Some("web")).is_err(), "taken");
+        // As after a kill between two steps: no meta.json that would tell the name.
+        std::fs::remove_dir_all(record.dir()).unwrap();
+        let other = records.create(Some("web")).unwrap();
+        assert_eq!(records.find("web").unwrap().unwrap().id(), other.id());
     }
 
     #[test]

@@ -31,7 +31,13 @@ pub(super) fn check(name: &str) -> Result<()> {
 ///
 /// # Errors
 /// When it is taken.
-pub(super) fn take(names: &Path, name: &str, id: &str) -> Result<()> {
+pub(super) fn take(names: &Path, ids: &Path, name: &str, id: &str) -> Result<()> {
+    // A name whose container is gone is nobody's: its holder was killed between two steps.
+    if let Some(holder) = lookup(names, name)
+        && !ids.join(&holder).exists()
+    {
+        release(names, name, &holder);
+    }
     match rustix::fs::symlink(id, names.join(name)) {
         Ok(()) => Ok(()),
         Err(Errno::EXIST) => {
