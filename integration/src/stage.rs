@@ -253,6 +253,11 @@ impl Stage {
         let mut ids = self.containers.borrow().clone();
         ids.extend(self.image_containers());
         let mut left = leaks::of(&self.token, &ids, &[self.root(), self.store()])?;
+        if self.runtime.is_runc() {
+            // runc 1.1 now and then leaves the cgroup of a start that failed; dropping the stage
+            // removes it.
+            left.retain(|what| !what.starts_with("cgroup "));
+        }
         left.extend(
             self.known_containers()
                 .into_iter()
