@@ -16,10 +16,14 @@ fn with_terminal(stage: &Stage, script: &str) -> Result<Bundle> {
 #[test]
 fn the_payload_has_a_controlling_terminal_of_the_right_size() -> Result<()> {
     on_stage(|stage| {
-        let bundle = with_terminal(
-            stage,
-            "tty; stty size; test -t 0 -a -t 1 -a -t 2; echo all $?",
-        )?;
+        // runc sets the size only after the start, so there it may come late
+        let patience = if stage.runtime().is_runc() { 100 } else { 0 };
+        let script = format!(
+            "tty; tries={patience}
+            while [ $tries -gt 0 ] && [ \"$(stty size)\" = '0 0' ]; do sleep 0.1; tries=$((tries-1)); done
+            stty size; test -t 0 -a -t 1 -a -t 2; echo all $?"
+        );
+        let bundle = with_terminal(stage, &script)?;
         let mut pty = Pty::open()?;
         pty.resize(100, 30)?;
         let run = pty.spawn(stage.run_call(&bundle)?)?;

@@ -31,17 +31,30 @@ pub(crate) fn attend(
     explain: impl Fn(Failure) -> Error,
 ) -> Result<Ready> {
     let mut console = None;
+    // The second process may be through before the first has handed it to us.
+    let mut outcome = None;
     loop {
+        if let Some(outcome) = outcome.take_if(|_| !child.clones) {
+            return match outcome {
+                Ok(()) => Ok(Ready { child, console }),
+                Err(failure) => Err(explain(failure)),
+            };
+        }
         match receive(socket.as_fd())? {
-            Message::End if parks => return Err(died(&mut child)),
-            Message::End | Message::Byte(byte::READY, _) => return Ok(Ready { child, console }),
+            Message::End if parks || child.clones => {
+                return Err(match outcome {
+                    Some(Err(failure)) => explain(failure),
+                    _ => died(&mut child),
+                });
+            }
+            Message::End | Message::Byte(byte::READY, _) => outcome = Some(Ok(())),
             Message::Byte(byte::CONSOLE, Some(fd)) => console = Some(fd),
             Message::Byte(byte::CHILD, Some(pidfd)) => {
                 // The first child only made the second, which is ours as well.
                 child.reap();
                 child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
             }
-            Message::Failure(failure) => return Err(explain(failure)),
+            Message::Failure(failure) => outcome = Some(Err(failure)),
             Message::Byte(..) => {
                 return Err(Error::new(
                     ErrorKind::System,

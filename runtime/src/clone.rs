@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(crate) struct Child {
     pub(crate) pid: i32,
     pidfd: Option<OwnedFd>,
+    /// It only makes the process that goes on, and hands us that one.
+    pub(crate) clones: bool,
 }
 
 impl Child {
@@ -23,6 +25,7 @@ impl Child {
         Child {
             pid,
             pidfd: Some(pidfd),
+            clones: false,
         }
     }
 
@@ -83,5 +86,7 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
 pub(crate) fn clone_in(flags: i32, cgroup: BorrowedFd<'_>, orders: &Orders<'_>) -> Result<Child> {
     let (pid, pidfd) =
         sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?;
-    Ok(Child::new(pid, pidfd))
+    let mut child = Child::new(pid, pidfd);
+    child.clones = orders.second_clone.is_some();
+    Ok(child)
 }
