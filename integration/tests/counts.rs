@@ -8,6 +8,9 @@ use hostrun_integration::{Stage, elf, on_stage};
 /// A start may make this many system calls altogether: the runtime's and the container's.
 const MOST_SYSTEM_CALLS: usize = 400;
 
+/// Many more may be made where the binary must be put out of reach first.
+const MOST_TO_SEAL: usize = 45;
+
 #[derive(Debug, Default)]
 struct Counts {
     calls: usize,
@@ -16,8 +19,17 @@ struct Counts {
     clone3: usize,
 }
 
+/// Where the runtime's binary is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On a read-only mount, as on a host whose /usr is.
+    ReadOnly,
+    /// Where root may write to it.
+    Writable,
+}
+
 /// Runs a payload of one system call under strace and counts.
-fn count(stage: &Stage) -> Result<Counts> {
+fn count(stage: &Stage, place: Place) -> Result<Counts> {
     let bundle = stage
         .bundle()?
         .file("/bin/nothing", 0o755, &elf::exit(0))?
@@ -25,9 +37,12 @@ fn count(stage: &Stage) -> Result<Counts> {
     let trace = stage.dir().join("trace");
     let call = stage.run_call(&bundle)?;
     let path = trace.to_string_lossy().into_owned();
-    let out = call
-        .under(["strace", "-f", "-qq", "-s", "16", "-o", &path])
-        .run()?;
+    let strace = ["strace", "-f", "-qq", "-s", "16", "-o", &path];
+    let program = stage.runtime().program().to_string_lossy().into_owned();
+    let readonly = "mount --bind $0 $0 && mount -o remount,bind,ro $0 && exec \"$@\"";
+    let there = ["unshare", "--mount", "sh", "-c", readonly, &program];
+    let words = there.into_iter().filter(|_| place == Place::ReadOnly);
+    let out = call.under(words.chain(strace)).run()?;
     out.ok()?;
     let text = fs::read_to_string(&trace)?;
     let mut counts = Counts {
@@ -60,7 +75,7 @@ fn count(stage: &Stage) -> Result<Counts> {
 #[test]
 fn a_start_is_one_clone_no_re_execution_and_few_system_calls() -> Result<()> {
     on_stage(|stage| {
-        let counts = count(stage)?;
+        let counts = count(stage, Place::ReadOnly)?;
         if stage.runtime().is_runc() {
             // the oracle shows that the counter counts: runc starts itself again, with many threads
             ensure!(
@@ -80,6 +95,25 @@ fn a_start_is_one_clone_no_re_execution_and_few_system_calls() -> Result<()> {
         ensure!(
             counts.calls <= MOST_SYSTEM_CALLS,
             "more than {MOST_SYSTEM_CALLS}: {counts:?}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_binary_that_could_be_written_to_is_executed_anew_once_and_not_copied() -> Result<()> {
+    on_stage(|stage| {
+        if stage.runtime().is_runc() {
+            return Ok(());
+        }
+        let counts = count(stage, Place::Writable)?;
+        ensure!(
+            counts.clone3 == 1 && counts.tasks == 2 && counts.programs == 3,
+            "{counts:?}"
+        );
+        ensure!(
+            counts.calls <= MOST_SYSTEM_CALLS + MOST_TO_SEAL,
+            "more than {MOST_TO_SEAL} to seal: {counts:?}"
         );
         Ok(())
     })

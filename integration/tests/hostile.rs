@@ -110,14 +110,14 @@ fn cve_2019_5736_a_neighbour_in_the_pid_namespace_cannot_write_to_the_binary() -
 }
 
 #[test]
-fn cve_2019_5736_the_binary_is_sealed_where_the_pid_namespace_is_not_new() -> Result<()> {
+fn cve_2019_5736_the_binary_is_sealed_while_a_container_is_made() -> Result<()> {
     on_stage(|stage| {
         let copy = stage.runtime().copy_to(&stage.folder("copy")?)?;
         let neighbour = stage.start(&stage.bundle()?.shell("sleep 60"))?;
         let path = format!("/proc/{}/ns/pid", neighbour.pid()?);
         let joined = stage.bundle()?.namespace("pid", Some(Path::new(&path)));
         let shared = stage.bundle()?.without_namespace("pid");
-        for bundle in [joined, shared] {
+        for bundle in [stage.bundle()?, joined, shared] {
             let id = create_with(stage, &copy, &bundle)?;
             let state = stage.call(["state", &id]).run()?.ok()?;
             let state: serde_json::Value = serde_json::from_str(&state)?;

@@ -1,35 +1,98 @@
 //! Keeps a container from writing to the runtime's own binary (CVE-2019-5736).
 //!
 //! A process that joins a container can be seen from inside before it becomes its program, and
-//! through `/proc/PID/exe` so can our binary. Reached through a read-only mount it cannot be
-//! opened for writing, whatever its permissions; so before joining, a binary on a writable mount
-//! is executed anew through a detached read-only one. A container with a pid namespace of its own
-//! needs none of this: nobody is in it before its program runs.
+//! through `/proc/PID/exe` so can our binary; and a container that shares its root with another
+//! can have the other swap its program for a script whose interpreter is `/proc/self/exe`, between
+//! our check and the kernel's reading. Reached through a read-only mount the file cannot be opened
+//! for writing, whatever its permissions; so a binary on a writable mount is executed anew through
+//! a detached read-only one, and nothing is copied. A file that cannot be written anyway needs
+//! none of this: one on a read-only mount, with fs-verity, or of a user whom the
+//! container's user namespace does not know.
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::sys;
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
-use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, fstatvfs, open};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxFlags, fstatvfs, open, statx,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
+use serde::Deserialize;
 use std::ffi::CString;
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-/// Must a container with this config be made by a sealed program? Where its pid namespace is not
-/// new, others are in it who can look.
-pub fn is_needed_for(spec: &Spec) -> bool {
-    let namespaces = spec
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.namespaces().as_ref());
-    let new = |namespace: &LinuxNamespace| {
-        let path = namespace
-            .path()
-            .as_ref()
-            .filter(|path| !path.as_os_str().is_empty());
-        namespace.typ() == LinuxNamespaceType::Pid && path.is_none()
-    };
-    !namespaces.is_some_and(|list| list.iter().any(new))
+/// What of a config decides whether its container could write to our file. The rest is skipped:
+/// the program that is executed anew reads it all again.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Glance {
+    linux: Linux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Linux {
+    namespaces: Vec<Namespace>,
+    uid_mappings: Vec<Mapping>,
+    gid_mappings: Vec<Mapping>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Mapping {
+    #[serde(rename = "hostID")]
+    host: u64,
+    size: u64,
+}
+
+impl Glance {
+    /// Is a file of this owner and mode out of reach for everybody in the container? Root in a user
+    /// namespace has power over files only whose owner and group both have a place in its maps,
+    /// `user_namespaces(7)`.
+    fn puts_out_of_reach(&self, owner: u32, group: u32, mode: u32) -> bool {
+        const WRITABLE_BY_ALL: u32 = 0o002;
+        let linux = &self.linux;
+        let new_user =
+            |namespace: &Namespace| namespace.kind == "user" && namespace.path.is_empty();
+        let known = |maps: &[Mapping], id: u32| {
+            maps.iter().any(|map| {
+                let distance = u64::from(id).checked_sub(map.host);
+                distance.is_some_and(|distance| distance < map.size)
+            })
+        };
+        linux.namespaces.iter().any(new_user)
+            && !linux.uid_mappings.is_empty()
+            && !linux.gid_mappings.is_empty()
+            && !known(&linux.uid_mappings, owner)
+            && !known(&linux.gid_mappings, group)
+            && mode & WRITABLE_BY_ALL == 0
+    }
+}
+
+/// As [`ensure`], where a container made from the bundle in `dir` could write to our file.
+///
+/// # Errors
+/// When it cannot be put out of reach. What is wrong with the bundle is left to [`crate::Bundle`].
+pub fn ensure_for(dir: &Path) -> Result<()> {
+    if is_sealed()? {
+        return Ok(());
+    }
+    let bytes = fs::read(dir.join("config.json")).unwrap_or_default();
+    let glance: Glance = serde_json::from_slice(&bytes).unwrap_or_default();
+    let own = fs::metadata(EXE);
+    if own.is_ok_and(|own| glance.puts_out_of_reach(own.uid(), own.gid(), own.mode())) {
+        return Ok(());
+    }
+    ensure()
 }
 
 /// Makes sure that the calling program cannot be written to through its own `/proc/PID/exe`;
@@ -62,16 +125,64 @@ pub fn ensure() -> Result<()> {
 
 const EXE: &str = "/proc/self/exe";
 
-/// Is the calling program on a mount it cannot be written through?
+/// Is the calling program's file one that nobody can write to?
 ///
 /// # Errors
 /// What the kernel refuses.
 pub fn is_sealed() -> Result<bool> {
     let own = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open", EXE)?;
-    is_readonly(own.as_fd())
+    Ok(is_readonly(own.as_fd())? || has_verity(own.as_fd()))
 }
 
 fn is_readonly(file: BorrowedFd<'_>) -> Result<bool> {
     let flags = fstatvfs(file).at("check", "our own binary")?.f_flag;
     Ok(flags.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Sealed by fs-verity. `chattr +i` does not count: a container may have CAP_LINUX_IMMUTABLE.
+fn has_verity(file: BorrowedFd<'_>) -> bool {
+    const STATX_ATTR_VERITY: u64 = 0x10_0000;
+    let stat = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
+    stat.is_ok_and(|stat| stat.stx_attributes.bits() & STATX_ATTR_VERITY != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glance(json: &str) -> Glance {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const AWAY: &str = r#"{"ociVersion":"1.0.0","process":{"args":[]},"linux":{"namespaces":[{"type":"user"}],
+        "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
+        "gidMappings":[{"containerID":0,"hostID":1000,"size":10}]}}"#;
+
+    #[test]
+    fn a_file_of_root_is_out_of_reach_for_a_namespace_that_does_not_know_root() {
+        assert!(glance(AWAY).puts_out_of_reach(0, 0, 0o755));
+        assert!(
+            !glance(AWAY).puts_out_of_reach(0, 0, 0o757),
+            "writable by all"
+        );
+        assert!(!glance(AWAY).puts_out_of_reach(1009, 0, 0o755));
+        assert!(!glance(AWAY).puts_out_of_reach(0, 1000, 0o755));
+        assert!(glance(AWAY).puts_out_of_reach(1010, 999, 0o755));
+    }
+
+    #[test]
+    fn without_a_new_user_namespace_nothing_is_out_of_reach() {
+        for json in [
+            "{}",
+            &AWAY.replace(r#""type":"user""#, r#""type":"pid""#),
+            &AWAY.replace(
+                r#""type":"user""#,
+                r#""type":"user","path":"/proc/1/ns/user""#,
+            ),
+            &AWAY.replace(r#""hostID":1000"#, r#""hostID":0"#),
+            &AWAY.replace("uidMappings", "uidmappings"),
+        ] {
+            assert!(!glance(json).puts_out_of_reach(0, 0, 0o755), "{json}");
+        }
+    }
 }

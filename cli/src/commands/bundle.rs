@@ -7,7 +7,7 @@ use crate::globals::Globals;
 use crate::report::Failure;
 use crate::{output, spec as generator, table};
 use anyhow::{Context, Result};
-use hostrun_runtime::{Container, ContainerId, ErrorKind, Request, Runtime};
+use hostrun_runtime::{Container, ContainerId, ErrorKind, Request, Runtime, seal};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::Write;
@@ -18,8 +18,8 @@ use std::io::Write;
 /// When the container cannot be made.
 pub(crate) fn create(globals: &Globals, args: &Create) -> Result<u8> {
     let id = ContainerId::new(&args.id)?;
+    seal::ensure_for(&args.bundle)?;
     let bundle = run_bundle::load(&args.bundle)?;
-    run_bundle::seal_for(&bundle)?;
     if run_bundle::wants_terminal(&bundle) {
         return Err(run_bundle::no_console().into());
     }

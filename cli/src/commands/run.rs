@@ -25,8 +25,12 @@ pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
         return run_bundle::main(globals, args, bundle);
     }
     refuse_contradictions(args)?;
-    if args.isolation.pid.is_some() {
-        // Others in that pid namespace could reach for our own binary.
+    if args.isolation.pid.is_some()
+        || !args.files.volumes.is_empty()
+        || !args.files.mounts.is_empty()
+    {
+        // Others in that pid namespace could reach for our own binary; and others who share a
+        // volume could swap the program in it while we start it. A root of its own nobody shares.
         seal::ensure()?;
     }
     let mut watch = Stopwatch::begin();

@@ -22,8 +22,8 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
     };
     let mut watch = Stopwatch::begin();
     let id = ContainerId::new(id)?;
+    seal::ensure_for(dir)?;
     let bundle = load(dir)?;
-    seal_for(&bundle)?;
     let terminal = wants_terminal(&bundle);
     if args.detach && terminal {
         return Err(no_console().into());
@@ -52,17 +52,6 @@ pub(super) fn main(globals: &Globals, args: &Run, dir: &Path) -> Result<u8> {
         watch.print();
     }
     Ok(exit.status())
-}
-
-/// Others in a pid namespace that is not new could reach for our own binary.
-///
-/// # Errors
-/// When it cannot be put out of reach.
-pub(super) fn seal_for(bundle: &Bundle) -> Result<()> {
-    if seal::is_needed_for(bundle.spec()) {
-        seal::ensure()?;
-    }
-    Ok(())
 }
 
 fn started(args: &Run, running: &Running) -> Result<()> {
