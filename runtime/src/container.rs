@@ -45,6 +45,10 @@ impl Container {
         &self.id
     }
 
+    pub(crate) fn dir(&self) -> &StateDir {
+        &self.dir
+    }
+
     pub(crate) fn record(&self) -> Result<Option<Record>> {
         let bytes = self.dir.read(STATE)?;
         bytes
@@ -101,7 +105,7 @@ impl Container {
         })
     }
 
-    /// The config it was made from, as it was then.
+    /// The config it was made from, with the limits of the last [`Container::update`].
     ///
     /// # Errors
     /// `WrongState` while it is being made.

@@ -47,6 +47,7 @@ mod start;
 mod state;
 mod sys;
 mod timings;
+mod update;
 pub mod users;
 
 pub use bundle::Bundle;

@@ -8,34 +8,110 @@ use libcgroups::common::{CgroupManager, ControllerOpt, WrappedIoError};
 use libcgroups::v2::manager::{Manager, V2ManagerError};
 use rustix::io::Errno;
 
+use super::devices;
 use super::dir;
 use super::error::{CgroupError, CgroupErrorKind, Result};
 use super::group::Cgroup;
 use super::resources::{IoWeight, Resources, Written};
+
+const IO_WEIGHT_FILES: [&str; 2] = ["io.bfq.weight", "io.weight"];
 
 /// Sets every limit; no system call where there is none.
 ///
 /// # Errors
 /// The first that fails, with file, value and JSON path.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+    for written in &resources.first {
+        write(cgroup, written)?;
+    }
     if !resources.lib_files.is_empty() {
         by_libcgroups(cgroup, resources)?;
     }
     for weight in &resources.io_weights {
         io_weight(cgroup, weight)?;
     }
-    for write in &resources.writes {
-        match dir::write(cgroup.as_fd(), &write.file, &write.value) {
-            Err(Errno::NOENT) if is_no_swap(write) => {}
-            answer => answer.map_err(|errno| not_set(cgroup, write, errno))?,
+    for written in &resources.writes {
+        write(cgroup, written)?;
+    }
+    Ok(())
+}
+
+/// Changes the limits of a cgroup that lives: all of them, or none where one fails.
+///
+/// # Errors
+/// The first that fails, with file, value and JSON path.
+pub(crate) fn update(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+    refuse_below_usage(cgroup, resources)?;
+    let before = Before::of(cgroup, resources);
+    let outcome = apply(cgroup, resources).and_then(|()| match &resources.devices {
+        Some(program) => devices::replace(cgroup, program),
+        None => Ok(()),
+    });
+    if outcome.is_err() {
+        before.restore(cgroup);
+    }
+    outcome
+}
+
+/// `memory.checkBeforeUpdate`: lowering a limit below what is in use would kill.
+fn refuse_below_usage(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+    let usage = || -> Option<u64> {
+        let text = dir::read(cgroup.as_fd(), "memory.current").ok()?;
+        text.trim().parse().ok()
+    };
+    let Some((check, usage)) = resources.check.zip(usage()) else {
+        return Ok(());
+    };
+    for (what, setting, limit) in [
+        ("memory+swap", "linux.resources.memory.swap", check.total),
+        ("memory", "linux.resources.memory.limit", check.limit),
+    ] {
+        if limit > 0 && u64::try_from(limit).is_ok_and(|limit| limit <= usage) {
+            let cause = format!("rejecting {what} limit {limit} <= usage {usage}");
+            let subject = format!("limits of cgroup {}", cgroup.path());
+            return Err(
+                CgroupError::new("set", subject, CgroupErrorKind::InvalidValue, cause)
+                    .setting(setting),
+            );
         }
     }
     Ok(())
 }
 
-/// A kernel without swap has no such file, and no swap is what was asked for.
-fn is_no_swap(write: &Written) -> bool {
-    write.file == "memory.swap.max" && write.value == "0"
+/// The files an update writes, as they were.
+struct Before(Vec<(String, String)>);
+
+impl Before {
+    fn of(cgroup: &Cgroup, resources: &Resources) -> Self {
+        let weights = resources.io_weights.first().map(|_| IO_WEIGHT_FILES);
+        let written = [&resources.first, &resources.lib_files, &resources.writes];
+        let files = written.into_iter().flatten().map(|written| &*written.file);
+        let mut files: Vec<&str> = files.chain(weights.into_iter().flatten()).collect();
+        files.sort_unstable();
+        files.dedup();
+        let read = |file: &str| Some((file.to_owned(), dir::read(cgroup.as_fd(), file).ok()?));
+        Self(files.into_iter().filter_map(read).collect())
+    }
+
+    /// As far as it can be done: the error that led here is the one that is reported. A device that had
+    /// no limit before keeps the new one.
+    fn restore(&self, cgroup: &Cgroup) {
+        // Swap before memory and a burst after its quota, as when they are set.
+        for (file, text) in self.0.iter().rev() {
+            let lines = text.lines().filter(|line| !line.is_empty());
+            let lines: Vec<&str> = lines.collect();
+            for line in if lines.is_empty() { vec!["\n"] } else { lines } {
+                dir::write(cgroup.as_fd(), file, line).unwrap_or_default();
+            }
+        }
+    }
+}
+
+fn write(cgroup: &Cgroup, written: &Written) -> Result<()> {
+    match dir::write(cgroup.as_fd(), &written.file, &written.value) {
+        Err(errno) if written.forgiven == Some(errno) => Ok(()),
+        answer => answer.map_err(|errno| not_set(cgroup, written, errno)),
+    }
 }
 
 /// libcgroups takes paths. `/proc/thread-self/fd/N` is the one that names the directory we hold.
@@ -84,6 +160,7 @@ fn explain(cgroup: &Cgroup, resources: &Resources, error: &V2ManagerError) -> Cg
                 file: file.to_owned(),
                 value: data.cloned().unwrap_or_default(),
                 setting: "linux.resources".to_owned(),
+                forgiven: None,
             },
             errno,
         ),
@@ -110,17 +187,19 @@ fn io_weight(cgroup: &Cgroup, weight: &IoWeight) -> Result<()> {
     let prefix = weight
         .device
         .map_or_else(String::new, |(major, minor)| format!("{major}:{minor} "));
+    let [bfq, plain] = IO_WEIGHT_FILES;
     let written = |file: &str, weight_value: u32| Written {
         file: file.to_owned(),
         value: format!("{prefix}{weight_value}"),
         setting: weight.setting.clone(),
+        forgiven: None,
     };
-    let bfq = written("io.bfq.weight", u32::from(weight.weight));
+    let bfq = written(bfq, u32::from(weight.weight));
     match dir::write(cgroup.as_fd(), &bfq.file, &bfq.value) {
         Err(Errno::NOENT) => {}
         answer => return answer.map_err(|errno| not_set(cgroup, &bfq, errno)),
     }
-    let plain = written("io.weight", io_weight_of_v1(weight.weight));
+    let plain = written(plain, io_weight_of_v1(weight.weight));
     dir::write(cgroup.as_fd(), &plain.file, &plain.value)
         .map_err(|errno| not_set(cgroup, &plain, errno))
 }
@@ -135,6 +214,7 @@ fn not_set(cgroup: &Cgroup, written: &Written, errno: Errno) -> CgroupError {
         file,
         value,
         setting,
+        ..
     } = written;
     let subject = format!("{file} of cgroup {} to {value:?}", cgroup.path());
     let error = CgroupError::sys("set", subject, errno).setting(setting);

@@ -1,5 +1,6 @@
-//! Which controllers a cgroup has, and handing down those that a limit needs: never more, because every
-//! enabled controller makes each cgroup below dearer to create and remove.
+//! Which controllers a cgroup has, and handing them down. A container without limits gets none, because
+//! every enabled controller makes each cgroup below dearer to create and remove. One with a limit gets all
+//! there are, as with runc: who limits one thing reads the statistics of the others, and limits them later.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,7 +37,8 @@ pub(crate) struct Need {
     pub(crate) setting: String,
 }
 
-/// Makes the needed controllers available in `leaf`, top down along its ancestors.
+/// Makes the needed controllers available in `leaf`, top down along its ancestors; then, without a word
+/// where that fails, the others that the hierarchy offers.
 ///
 /// # Errors
 /// `ControllerMissing` naming setting, controller and way out; `Permission` where a `cgroup.subtree_control`
@@ -47,37 +49,45 @@ pub(crate) fn enable(
     leaf: BorrowedFd<'_>,
     needs: &[Need],
 ) -> Result<()> {
-    if needs.is_empty() {
-        return Ok(());
-    }
     let here = dir::read(leaf, "cgroup.controllers")
         .map(|text| Controllers::parse(&text))
         .map_err(|errno| {
             CgroupError::sys("read", format!("cgroup.controllers of {path}"), errno)
         })?;
+    let offered = root.controllers()?;
+    if offered.0.is_subset(&here.0) && needs.iter().all(|need| here.has(&need.controller)) {
+        return Ok(());
+    }
     let missing: Vec<&Need> = needs
         .iter()
         .filter(|need| !here.has(&need.controller))
         .collect();
-    let Some(first) = missing.first() else {
-        return Ok(());
-    };
-    let offered = root.controllers()?;
     if let Some(need) = missing.iter().find(|need| !offered.has(&need.controller)) {
         return Err(absent(root, need));
     }
-    let wanted: Vec<String> = missing
-        .iter()
-        .map(|need| format!("+{}", need.controller))
-        .collect();
-    let wanted = wanted.join(" ");
+    let needed = plus(missing.iter().map(|need| &*need.controller));
+    let others = offered.0.difference(&here.0).map(String::as_str);
+    let others: Vec<String> = others.map(|name| plus([name])).collect();
     for ancestor in std::iter::once("").chain(path.ancestors()) {
         let file = [ancestor, "cgroup.subtree_control"].join("/");
         let file = file.trim_start_matches('/');
-        dir::write(root.as_fd(), file, &wanted)
-            .map_err(|errno| not_enabled(ancestor, &wanted, first, errno))?;
+        if let Some(first) = missing.first() {
+            dir::write(root.as_fd(), file, &needed)
+                .map_err(|errno| not_enabled(ancestor, &needed, first, errno))?;
+        }
+        // In one write, or one by one where one of them is not to be had.
+        if dir::write(root.as_fd(), file, &others.join(" ")).is_err() {
+            for other in &others {
+                dir::write(root.as_fd(), file, other).unwrap_or_default();
+            }
+        }
     }
     Ok(())
+}
+
+fn plus<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("+{name}")).collect();
+    names.join(" ")
 }
 
 fn absent(root: &CgroupRoot, need: &Need) -> CgroupError {

@@ -20,7 +20,7 @@ mod program;
 mod rule;
 mod table;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::LinuxDeviceCgroup;
 use rustix::io::Errno;
@@ -41,14 +41,26 @@ pub(crate) fn parse(rules: &[LinuxDeviceCgroup]) -> Result<Option<Program>, Vec<
     assemble(&rule::parse(rules)?)
 }
 
+/// The same with a program even where everything is allowed: it takes the place of one that is attached.
+///
+/// # Errors
+/// All rules that are wrong, each with its JSON path.
+pub(crate) fn parse_always(rules: &[LinuxDeviceCgroup]) -> Result<Program, Vec<Problem>> {
+    Ok(Program::new(&table(&rule::parse(rules)?)?))
+}
+
 fn assemble(rules: &[rule::Rule]) -> Result<Option<Program>, Vec<Problem>> {
-    let table = table::Table::new(rules).ok_or_else(|| {
+    let table = table(rules)?;
+    Ok((!table.allows_all()).then(|| Program::new(&table)))
+}
+
+fn table(rules: &[rule::Rule]) -> Result<table::Table, Vec<Problem>> {
+    table::Table::new(rules).ok_or_else(|| {
         vec![Problem {
             path: "linux.resources.devices".to_owned(),
             reason: "too many rules for a major and for a minor number cross".to_owned(),
         }]
-    })?;
-    Ok((!table.allows_all()).then(|| Program::new(&table)))
+    })
 }
 
 /// Loads the program and attaches it to a new cgroup.
@@ -56,19 +68,46 @@ fn assemble(rules: &[rule::Rule]) -> Result<Option<Program>, Vec<Problem>> {
 /// # Errors
 /// `Permission` or `Unsupported`, each with a hint.
 pub(crate) fn attach(cgroup: &Cgroup, program: &Program) -> Result<()> {
-    let subject = || format!("device filter of cgroup {}", cgroup.path());
-    let loaded = bpf::load_device_program(program.instructions())
-        .map_err(|errno| not_loaded(CgroupError::sys("load", subject(), errno), errno))?;
-    bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), None).map_err(|errno| {
-        let error = CgroupError::sys("attach", subject(), errno);
-        match errno {
-            Errno::PERM => error.hint(
-                "needs CAP_BPF with CAP_NET_ADMIN or CAP_SYS_ADMIN, and no ancestor with an exclusive program",
-            ),
-            Errno::INVAL => unsupported(error),
-            _ => error,
-        }
-    })
+    let loaded = load(cgroup, program)?;
+    bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), None)
+        .map_err(|errno| not_attached(cgroup, errno))
+}
+
+/// Loads the program and puts it in the place of ours, in one step: at no time is anything allowed that
+/// neither of them allows. Programs of others, systemd's among them, stay.
+///
+/// # Errors
+/// As [`attach`].
+pub(crate) fn replace(cgroup: &Cgroup, program: &Program) -> Result<()> {
+    let loaded = load(cgroup, program)?;
+    let failed = |errno| not_attached(cgroup, errno);
+    let attached = bpf::query_device_programs(cgroup.as_fd()).map_err(failed)?;
+    let ours = attached
+        .into_iter()
+        .filter_map(|id| bpf::device_program_by_id(id).ok())
+        .find(|program| bpf::is_ours(program.as_fd()));
+    let old = ours.as_ref().map(AsFd::as_fd);
+    bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), old).map_err(failed)
+}
+
+fn load(cgroup: &Cgroup, program: &Program) -> Result<OwnedFd> {
+    bpf::load_device_program(program.instructions())
+        .map_err(|errno| not_loaded(CgroupError::sys("load", subject(cgroup), errno), errno))
+}
+
+fn subject(cgroup: &Cgroup) -> String {
+    format!("device filter of cgroup {}", cgroup.path())
+}
+
+fn not_attached(cgroup: &Cgroup, errno: Errno) -> CgroupError {
+    let error = CgroupError::sys("attach", subject(cgroup), errno);
+    match errno {
+        Errno::PERM => error.hint(
+            "needs CAP_BPF with CAP_NET_ADMIN or CAP_SYS_ADMIN, and no ancestor with an exclusive program",
+        ),
+        Errno::INVAL => unsupported(error),
+        _ => error,
+    }
 }
 
 fn not_loaded(error: CgroupError, errno: Errno) -> CgroupError {

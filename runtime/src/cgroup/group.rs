@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::apply;
+use super::controllers;
 use super::dir;
 use super::error::{CgroupError, CgroupErrorKind, Result};
 use super::events::{Events, State};
 use super::mount::CgroupRoot;
 use super::path::CgroupPath;
+use super::resources::Resources;
 
 /// An open cgroup. Dropping it changes nothing; cloning it costs no system call.
 #[derive(Clone, Debug)]
@@ -66,6 +69,17 @@ impl Cgroup {
     /// `NotFound` once it is removed.
     pub(crate) fn is_populated(&self) -> Result<bool> {
         self.state().map(|state| state.populated)
+    }
+
+    /// Changes its limits: all that `resources` names, or none. Works while it is frozen.
+    ///
+    /// # Errors
+    /// `ControllerMissing`, `InvalidValue`, `Permission`, `NotFound`, with the JSON path of the setting.
+    pub(crate) fn update(&self, resources: &Resources) -> Result<()> {
+        if resources.has_limits() {
+            controllers::enable(&self.root, &self.path, self.as_fd(), &resources.needs)?;
+        }
+        apply::update(self, resources)
     }
 
     pub(super) fn failed(&self, op: &'static str, errno: Errno) -> CgroupError {

@@ -70,7 +70,9 @@ impl Leaf {
         };
         let leaf = Self { cgroup, undo };
         leaf.refuse_frozen()?;
-        controllers::enable(root, path, leaf.as_fd(), &resources.needs)?;
+        if resources.has_limits() {
+            controllers::enable(root, path, leaf.as_fd(), &resources.needs)?;
+        }
         apply::apply(&leaf.cgroup, resources)?;
         if let Some(program) = &resources.devices {
             devices::attach(&leaf.cgroup, program)?;

@@ -2,7 +2,9 @@
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::id::ContainerId;
-use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, unlinkat,
+};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
 };
@@ -17,6 +19,8 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const START_SOCKET: &str = "start.sock";
 /// The same before the container stands.
 pub(crate) const NEW_STATE: &str = "state.json.new";
+/// The next config, until it takes the place of the one before.
+const NEW_CONFIG: &str = "config.json.new";
 
 /// A container's directory; removed with all in it when dropped before [`StateDir::keep`].
 #[derive(Debug)]
@@ -80,6 +84,22 @@ impl StateDir {
     /// Puts the new record in place: from here on the container is there for others.
     pub(crate) fn publish(&self) -> Result<()> {
         renameat(&self.fd, NEW_STATE, &self.fd, STATE).at("write state of", &self.id)
+    }
+
+    /// Puts a new config in the place of the one before, in one step.
+    pub(crate) fn replace_config(&self, bytes: &[u8]) -> Result<()> {
+        // Of an update that was killed.
+        self.unlink(NEW_CONFIG)?;
+        self.write(NEW_CONFIG, bytes)?;
+        renameat(&self.fd, NEW_CONFIG, &self.fd, CONFIG).at("write config of", &self.id)
+    }
+
+    /// Waits for its turn among those who change the container; it ends when the descriptor is closed.
+    pub(crate) fn lock(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.fd, STATE, flags, Mode::empty()).at("lock", &self.id)?;
+        flock(&file, FlockOperation::LockExclusive).at("lock", &self.id)?;
+        Ok(file)
     }
 
     /// Reads a file whole; `None` where there is none.
@@ -149,7 +169,7 @@ impl StateDir {
     /// Removes it with all that is in it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         self.kept = true;
-        for name in [START_SOCKET, CONFIG, NEW_STATE, STATE] {
+        for name in [START_SOCKET, CONFIG, NEW_CONFIG, NEW_STATE, STATE] {
             self.unlink(name)?;
         }
         match unlinkat(&*self.root, self.id.as_str(), AtFlags::REMOVEDIR) {

@@ -4,11 +4,6 @@
 //! it knows as long as the tail is zero, and some kernels (6.17 to 7.1) write past a 32-byte one when they
 //! answer a query, so the size is part of the safety argument.
 
-#![allow(
-    dead_code,
-    reason = "query and replace are for changing the rules of a running container"
-)]
-
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -17,6 +12,7 @@ use rustix::io::Errno;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_ATTACH: libc::c_int = 8;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_PROG_QUERY: libc::c_int = 16;
 
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
@@ -161,4 +157,18 @@ pub(crate) fn query_device_programs(cgroup: BorrowedFd<'_>) -> Result<Vec<u32>, 
 /// The errno of the call; `ENOENT` when the program is gone.
 pub(crate) fn device_program_by_id(id: u32) -> Result<OwnedFd, Errno> {
     bpf_fd(BPF_PROG_GET_FD_BY_ID, &mut Attr::zeroed().u32(0, id))
+}
+
+/// Whether a program was loaded by [`load_device_program`], by its name (`bpf(2)`,
+/// `BPF_OBJ_GET_INFO_BY_FD`). One that cannot be asked is not.
+pub(crate) fn is_ours(program: BorrowedFd<'_>) -> bool {
+    /// Where `struct bpf_prog_info` has the name.
+    const NAME_AT: usize = 64;
+    let mut info = [0_u8; 128];
+    let mut attr = Attr::zeroed()
+        .fd(0, program)
+        .u32(4, 128)
+        .address(8, info.as_mut_ptr().cast_const());
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr).is_ok()
+        && info.get(NAME_AT..NAME_AT + NAME.len()) == Some(&NAME)
 }

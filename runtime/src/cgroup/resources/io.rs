@@ -61,7 +61,8 @@ impl Reader {
         }
     }
 
-    /// Keeps the throttles that ask for a limit; `None` where there is none.
+    /// Keeps the throttles that ask for a limit; `None` where there is none. In a cgroup that lives, 0
+    /// lifts one.
     fn throttles(
         &mut self,
         name: &str,
@@ -72,7 +73,14 @@ impl Reader {
         for (index, device) in devices.unwrap_or_default().iter().enumerate() {
             let path = format!("blockIO.{name}[{index}]");
             let number = self.device_number(&path, device.major(), device.minor());
-            if let Some((major, minor)) = number.filter(|_number| device.rate() > 0) {
+            let Some((major, minor)) = number else {
+                continue;
+            };
+            if device.rate() == 0 && self.live {
+                let value = format!("{major}:{minor} {key}=max");
+                self.own("io", &format!("{path}.rate"), "io.max", value);
+            }
+            if device.rate() > 0 {
                 let value = format!("{major}:{minor} {key}={}", device.rate());
                 self.lib("io", &format!("{path}.rate"), "io.max", value);
                 kept.push(*device);

@@ -2,7 +2,9 @@
 
 use oci_spec::runtime::LinuxMemory;
 
-use super::Reader;
+use rustix::io::Errno;
+
+use super::{Reader, UsageCheck};
 
 const LIMIT: &str = "memory.limit";
 const SWAP: &str = "memory.swap";
@@ -25,12 +27,39 @@ impl Reader {
             lib.set_reservation(Some(reservation));
             self.lib("memory", RESERVATION, "memory.low", reservation);
         }
-        // Last, so that a missing controller is told by the setting people know.
+        // After the limit, so that a missing controller is told by the setting people know; it is
+        // written before it.
         self.swap(limit, swap);
+        if self.live {
+            self.lift(limit, reservation);
+            self.check(memory, limit, swap);
+        }
         if lib != LinuxMemory::default() {
             self.out.lib.set_memory(Some(lib));
         }
         self.memory_of_v1(memory);
+    }
+
+    /// What is unlimited now may have been limited.
+    fn lift(&mut self, limit: Option<i64>, reservation: Option<i64>) {
+        if limit == Some(-1) {
+            self.own("memory", LIMIT, "memory.max", "max");
+        }
+        if reservation == Some(-1) {
+            // memory.low protects: unlimited reservation is none of it.
+            self.own("memory", RESERVATION, "memory.low", 0);
+        }
+    }
+
+    fn check(&mut self, memory: &LinuxMemory, limit: Option<i64>, swap: Option<i64>) {
+        let limits = UsageCheck {
+            limit: limit.unwrap_or(0),
+            total: swap.unwrap_or(0),
+        };
+        let asked = memory.check_before_update().unwrap_or(false);
+        if asked && (limits.limit > 0 || limits.total > 0) {
+            self.out.check = Some(limits);
+        }
     }
 
     /// 0 is not set, -1 unlimited.
@@ -48,21 +77,33 @@ impl Reader {
         }
     }
 
-    /// The spec counts memory and swap together, cgroup v2 counts swap alone.
+    /// The spec counts memory and swap together, cgroup v2 counts swap alone. A kernel without swap has
+    /// no such file, which is what none and unlimited ask for.
     fn swap(&mut self, limit: Option<i64>, swap: Option<i64>) {
+        let unlimited = swap == Some(-1) || (limit == Some(-1) && swap.is_none());
+        if unlimited && self.live {
+            self.first("memory", SWAP, "memory.swap.max", "max", Errno::NOENT);
+        }
         let Some(swap) = swap.filter(|swap| *swap > 0) else {
             return;
         };
         match limit.filter(|limit| *limit > 0) {
             None => self.refuse(
                 SWAP,
-                "needs memory.limit: it is memory plus swap, and cgroup v2 limits swap alone",
+                "unable to set swap limit without memory limit: it is memory plus swap, and cgroup v2 limits swap alone",
             ),
             Some(limit) if swap < limit => self.refuse(
                 SWAP,
-                format!("{swap} is memory plus swap and so cannot be below memory.limit {limit}"),
+                format!("memory+swap limit {swap} should be >= memory limit {limit}"),
             ),
-            Some(limit) => self.own("memory", SWAP, "memory.swap.max", swap - limit),
+            Some(limit) if swap == limit => {
+                self.first("memory", SWAP, "memory.swap.max", 0, Errno::NOENT);
+            }
+            Some(limit) => {
+                self.need("memory", SWAP);
+                let write = super::written("memory.swap.max", swap - limit, SWAP);
+                self.out.first.push(write);
+            }
         }
     }
 

@@ -8,9 +8,12 @@
 
 use std::collections::HashMap;
 
-use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxResources};
+use oci_spec::runtime::{LinuxHugepageLimit, LinuxNetwork, LinuxPids, LinuxRdma, LinuxResources};
+use rustix::io::Errno;
 
 use super::Reader;
+
+const PIDS: &str = "pids.limit";
 
 const CGROUP_SETTINGS: [&str; 3] = [
     "cgroup.max.depth",
@@ -23,25 +26,53 @@ const MAX_LINE: usize = 4095;
 
 impl Reader {
     pub(super) fn rest(&mut self, spec: &LinuxResources) {
-        if let Some(limit) = spec
-            .pids()
-            .map(|pids| pids.limit())
-            .filter(|limit| *limit > 0)
-        {
-            let mut pids = LinuxPids::default();
-            pids.set_limit(limit);
-            self.out.lib.set_pids(Some(pids));
-            self.lib("pids", "pids.limit", "pids.max", limit);
+        if let Some(pids) = spec.pids() {
+            self.pids(pids.limit());
         }
         self.huge_pages(spec.hugepage_limits().as_deref().unwrap_or_default());
         if let Some(network) = spec.network() {
             self.network(network);
         }
-        if spec.rdma().as_ref().is_some_and(|rdma| !rdma.is_empty()) {
-            self.refuse("rdma", "not supported yet");
+        if let Some(rdma) = spec.rdma() {
+            self.rdma(rdma);
         }
         if let Some(unified) = spec.unified() {
             self.unified(unified);
+        }
+    }
+
+    /// The kernel takes 0, systemd does not, and one task is the least there is. Hosts without the
+    /// controller get the 0 of clients that fill every field, and mean nothing by it.
+    fn pids(&mut self, limit: i64) {
+        if limit == 0 {
+            let write = super::written("pids.max", 1, PIDS).forgive(Errno::NOENT);
+            self.out.writes.push(write);
+        } else if limit > 0 || self.live {
+            let mut pids = LinuxPids::default();
+            pids.set_limit(limit);
+            self.out.lib.set_pids(Some(pids));
+            let value = u64::try_from(limit).map_or_else(|_| "max".to_owned(), |n| n.to_string());
+            self.lib("pids", PIDS, "pids.max", value);
+        }
+    }
+
+    fn rdma(&mut self, devices: &HashMap<String, LinuxRdma>) {
+        let mut devices: Vec<_> = devices.iter().collect();
+        devices.sort_unstable_by_key(|(name, _limits)| *name);
+        for (name, limits) in devices {
+            let path = format!("rdma[{name:?}]");
+            let plain = |c: char| c.is_ascii_graphic();
+            if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+                self.refuse(&path, "is not the name of a device");
+                continue;
+            }
+            let handles = limits.hca_handles().map(|n| format!(" hca_handle={n}"));
+            let objects = limits.hca_objects().map(|n| format!(" hca_object={n}"));
+            if handles.is_some() || objects.is_some() {
+                let [handles, objects] = [handles, objects].map(Option::unwrap_or_default);
+                let line = format!("{name}{handles}{objects}");
+                self.own("rdma", &path, "rdma.max", line);
+            }
         }
     }
 

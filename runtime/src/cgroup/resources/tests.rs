@@ -20,7 +20,12 @@ fn writes(resources: &Resources) -> Vec<String> {
             .map(|w| format!("{}={}", w.file, w.value))
             .collect::<Vec<_>>()
     };
-    [of(&resources.lib_files), of(&resources.writes)].concat()
+    [
+        of(&resources.first),
+        of(&resources.lib_files),
+        of(&resources.writes),
+    ]
+    .concat()
 }
 
 fn needs(resources: &Resources) -> Vec<&str> {
@@ -35,7 +40,7 @@ fn needs(resources: &Resources) -> Vec<&str> {
 fn what_asks_for_nothing_is_nothing() {
     for json in [
         "{}",
-        r#"{"memory":{},"cpu":{},"pids":{"limit":0},"blockIO":{},"network":{},"rdma":{},"unified":{},"hugepageLimits":[]}"#,
+        r#"{"memory":{},"cpu":{},"blockIO":{},"network":{},"rdma":{},"unified":{},"hugepageLimits":[]}"#,
         r#"{"memory":{"limit":0,"swap":0,"reservation":0,"kernel":0,"swappiness":60,"disableOOMKiller":false}}"#,
         r#"{"memory":{"limit":-1,"swap":-1,"kernel":-1,"useHierarchy":true,"checkBeforeUpdate":true}}"#,
         r#"{"cpu":{"shares":0,"quota":0,"period":100000,"burst":0,"idle":0,"cpus":"","mems":"","realtimeRuntime":0,"realtimePeriod":0}}"#,
@@ -72,6 +77,7 @@ fn limits_become_files_in_order_with_their_controllers() {
     assert_eq!(
         writes(&resources),
         [
+            "memory.swap.max=500",
             "memory.max=1000",
             "memory.low=500",
             "cpu.weight=2048",
@@ -81,7 +87,6 @@ fn limits_become_files_in_order_with_their_controllers() {
             "io.max=8:16 wiops=9",
             "pids.max=7",
             "hugetlb.2MB.max=0",
-            "memory.swap.max=500",
             "cpu.max.burst=1000",
             "cpu.idle=1",
             "cgroup.max.depth=3",
@@ -103,7 +108,7 @@ fn limits_become_files_in_order_with_their_controllers() {
 #[test]
 fn swap_equal_to_the_limit_means_no_swap() {
     let resources = parse(r#"{"memory":{"limit":1000,"swap":1000}}"#).unwrap();
-    assert_eq!(writes(&resources), ["memory.max=1000", "memory.swap.max=0"]);
+    assert_eq!(writes(&resources), ["memory.swap.max=0", "memory.max=1000"]);
     let unlimited = parse(r#"{"memory":{"limit":1000,"swap":-1}}"#).unwrap();
     assert_eq!(
         writes(&unlimited),
@@ -136,7 +141,7 @@ fn everything_wrong_is_named_at_once() {
                 "throttleReadIOPSDevice":[{"major":8,"minor":-1,"rate":1}]},
             "hugepageLimits":[{"pageSize":"2MB/../x","limit":1},{"pageSize":"2MB","limit":-1},{"pageSize":"3MB","limit":1}],
             "network":{"classID":1,"priorities":[{"name":"lo","priority":1}]},
-            "rdma":{"mlx5_0":{"hcaHandles":1}},
+            "rdma":{"mlx5 0":{"hcaHandles":1}},
             "unified":{"../memory.max":"1"},
             "devices":[{"allow":true,"access":"z"}]}"#,
     );
@@ -162,7 +167,7 @@ fn everything_wrong_is_named_at_once() {
         "hugepageLimits[2].pageSize",
         "network.classID",
         "network.priorities",
-        "rdma",
+        "rdma[\"mlx5 0\"]",
         "unified[\"../memory.max\"]",
         "devices[0].access",
     ];
@@ -171,6 +176,76 @@ fn everything_wrong_is_named_at_once() {
         .map(|path| format!("linux.resources.{path}"))
         .collect();
     assert_eq!(paths, expected);
+}
+
+fn change(json: &str) -> Vec<String> {
+    writes(&Resources::for_update(&serde_json::from_str(json).unwrap()).unwrap())
+}
+
+#[test]
+fn in_a_cgroup_that_lives_unlimited_is_written_and_nothing_else_is() {
+    for (json, wanted) in [
+        ("{}", vec![]),
+        (
+            r#"{"memory":{"limit":0},"cpu":{"quota":0},"blockIO":{"weight":0},"devices":[]}"#,
+            vec![],
+        ),
+        (
+            r#"{"memory":{"limit":-1}}"#,
+            vec!["memory.swap.max=max", "memory.max=max"],
+        ),
+        (
+            r#"{"memory":{"limit":9,"swap":-1}}"#,
+            vec!["memory.swap.max=max", "memory.max=9"],
+        ),
+        (r#"{"memory":{"reservation":-1}}"#, vec!["memory.low=0"]),
+        (r#"{"cpu":{"quota":-1}}"#, vec!["cpu.max=max"]),
+        (r#"{"cpu":{"period":50000}}"#, vec!["cpu.max=max 50000"]),
+        (
+            r#"{"cpu":{"burst":0,"idle":0}}"#,
+            vec!["cpu.max.burst=0", "cpu.idle=0", "cpu.max.burst=0"],
+        ),
+        (r#"{"pids":{"limit":-1}}"#, vec!["pids.max=max"]),
+        (
+            r#"{"blockIO":{"throttleReadBpsDevice":[{"major":8,"minor":0,"rate":0}]}}"#,
+            vec!["io.max=8:0 rbps=max"],
+        ),
+    ] {
+        assert_eq!(change(json), wanted, "{json}");
+    }
+    let no_rules = Resources::for_update(&LinuxResources::default()).unwrap();
+    assert!(no_rules.devices.is_none());
+}
+
+#[test]
+fn a_limit_of_no_tasks_is_one_task_where_there_is_a_controller() {
+    let none = parse(r#"{"pids":{"limit":0}}"#).unwrap();
+    assert_eq!(writes(&none), ["pids.max=1"]);
+    assert!(none.needs.is_empty(), "and nothing where there is none");
+}
+
+#[test]
+fn a_period_alone_is_set() {
+    assert_eq!(
+        writes(&parse(r#"{"cpu":{"period":50000}}"#).unwrap()),
+        ["cpu.max=max 50000"]
+    );
+}
+
+#[test]
+fn rdma_devices_are_lines_in_the_order_of_their_names() {
+    let rdma = parse(
+        r#"{"rdma":{"mlx5_1":{"hcaObjects":7},"mlx5_0":{"hcaHandles":3,"hcaObjects":10000},"idle":{}}}"#,
+    )
+    .unwrap();
+    assert_eq!(
+        writes(&rdma),
+        [
+            "rdma.max=mlx5_0 hca_handle=3 hca_object=10000",
+            "rdma.max=mlx5_1 hca_object=7"
+        ]
+    );
+    assert_eq!(needs(&rdma), ["rdma"]);
 }
 
 #[test]

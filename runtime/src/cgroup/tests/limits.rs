@@ -266,3 +266,65 @@ fn limits_bite_and_statistics_count_it() {
     let cpu = slow.cgroup().stats().unwrap().cpu.unwrap();
     assert!(cpu.throttled_periods.unwrap() > 0);
 }
+
+/// Device programs of the cgroup itself.
+fn programs(cgroup: &Cgroup) -> Vec<u32> {
+    crate::sys::bpf::query_device_programs(cgroup.as_fd()).unwrap()
+}
+
+fn change(json: &str) -> Resources {
+    Resources::for_update(&serde_json::from_str(json).unwrap()).unwrap()
+}
+
+#[test]
+fn device_rules_of_a_cgroup_that_lives_are_replaced_and_never_piled_up() {
+    let Some(parent) = Parent::new("device update") else {
+        return;
+    };
+    let script = "(exec 3</dev/loop-control) 2>/dev/null && echo open || echo shut";
+    let cgroup = parent.cgroup("x");
+    let first = programs(&cgroup);
+    for (allow, wanted) in [(true, "open\n"), (false, "shut\n"), (true, "open\n")] {
+        let json = format!(r#"{{"devices":[{{"allow":{allow},"access":"rwm"}}]}}"#);
+        cgroup.update(&change(&json)).unwrap();
+        assert_eq!(Shell::inside(&cgroup, script).finish().1, wanted);
+        assert_eq!(programs(&cgroup).len(), 1);
+    }
+    assert_ne!(programs(&cgroup), first);
+    let others = programs(&cgroup);
+    cgroup.update(&change("{}")).unwrap();
+    assert_eq!(programs(&cgroup), others, "no rules given, none changed");
+    cgroup.remove(SOON).unwrap();
+}
+
+#[test]
+fn an_update_that_fails_changes_nothing() {
+    let Some(parent) = Parent::new("update") else {
+        return;
+    };
+    if !has_all(&parent, "update", &["hugetlb"]) {
+        return;
+    }
+    let cgroup = parent
+        .leaf(
+            "x",
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":2097152}]}"#,
+        )
+        .unwrap()
+        .commit();
+    let limit = || dir::read(cgroup.as_fd(), "hugetlb.2MB.max").unwrap();
+    cgroup
+        .update(&change(
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#,
+        ))
+        .unwrap();
+    assert_eq!(limit(), "4194304\n");
+    let error = cgroup
+        .update(&change(
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":6291456}],"unified":{"hugetlb.2MB.max":"many"}}"#,
+        ))
+        .unwrap_err();
+    assert!(error.to_string().contains("hugetlb.2MB.max"), "{error}");
+    assert_eq!(limit(), "4194304\n");
+    cgroup.remove(SOON).unwrap();
+}
