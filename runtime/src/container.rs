@@ -1,8 +1,8 @@
 //! A container that exists: its state, and the verbs that act on it.
 
 use crate::attend::release;
-use crate::bundle;
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot, Stats};
+use crate::document;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::id::ContainerId;
@@ -114,7 +114,7 @@ impl Container {
             .dir
             .read(CONFIG)?
             .ok_or_else(|| self.wrong_state("read config of", "it is being created"))?;
-        let parsed = bundle::parse(&bytes);
+        let parsed = document::spec(&bytes);
         parsed.map(|(spec, _)| spec).map_err(|error| {
             Error::new(ErrorKind::InvalidSpec, "parse config of", self.id.as_str()).caused_by(error)
         })

@@ -28,6 +28,7 @@ mod bundle;
 mod cgroup;
 mod clone;
 mod container;
+pub mod document;
 mod error;
 mod exec;
 mod failure;

@@ -1,7 +1,7 @@
 //! Golden plans: config in, printed plan out. `HOSTRUN_BLESS=1` rewrites the expectations.
 
 use super::{Facts, Plan};
-use crate::bundle;
+use crate::document;
 use crate::id::ContainerId;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const FACTS: Facts = Facts {
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {
-    let (spec, _) = bundle::parse(json).unwrap();
+    let (spec, _) = document::spec(json).unwrap();
     Plan::from_spec(
         &ContainerId::new("golden").unwrap(),
         &spec,
@@ -96,7 +96,7 @@ proptest! {
             }
         }
         // Most are refused by the types already; what they let through the planner must survive.
-        if let Ok((spec, _)) = bundle::parse(json.to_string().as_bytes()) {
+        if let Ok((spec, _)) = document::spec(json.to_string().as_bytes()) {
             drop(Plan::from_spec(&ContainerId::new("golden").unwrap(), &spec, Path::new("/bundle"), FACTS));
         }
     }
