@@ -314,7 +314,8 @@ fn labels_without_their_security_module_are_refused() -> Result<()> {
                 continue;
             }
             let line = refuse(stage, path, &loud(stage)?.set(path, json!(label)))?;
-            ensure!(line.contains(text), "{line}");
+            // 1.1 finds out when the kernel refuses the write, and has no words of its own
+            ensure!(stage.runtime().is_runc() || line.contains(text), "{line}");
             refuse_nothing(stage, path)?;
         }
         Ok(())

@@ -40,11 +40,9 @@ impl Drop for Bound {
 /// list. For a caller who logs what `execCPUAffinity` says.
 pub fn mask(list: &str) -> Option<String> {
     let words = numbers(list).ok()??;
-    let digits: String = words
-        .iter()
-        .rev()
-        .map(|word| format!("{word:016x}"))
-        .collect();
+    let digits = words.iter().rev().fold(String::new(), |digits, word| {
+        digits + &format!("{word:016x}")
+    });
     let digits = digits.trim_start_matches('0');
     Some(format!(
         "0x{}",

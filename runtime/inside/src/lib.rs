@@ -65,15 +65,7 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // After the last clone, for the attributes are the process's own, and while a procfs can be made.
     label::set_for_exec(orders)?;
     if let Some(root) = &orders.root {
-        // Nothing that follows may reach the host's mount namespace.
-        root::detach(root)?;
-        root::enter(root)?;
-        mounts::attach(root)?;
-        devices::make(root)?;
-        // Writes below /proc/sys, while the procfs is still writable.
-        limits::write_sysctls(orders.sysctls, root)?;
-        hide::mask(root)?;
-        hide::make_readonly(root)?;
+        build(orders, root)?;
     }
     // The terminal lives in the new devpts and covers the new /dev/console.
     let stdio = console::allocate(orders)?;
@@ -90,6 +82,28 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     treatment::apply(orders)?;
     // Late, because a small RLIMIT_NOFILE would break everything above.
     limits::set_rlimits(orders)?;
+    finish(orders, report_to, cwd)
+}
+
+/// The new root and all that is mounted in it.
+fn build(orders: &Orders<'_>, root: &orders::Root<'_>) -> Result<(), Failure> {
+    // Nothing that follows may reach the host's mount namespace.
+    root::detach(root)?;
+    root::enter(root)?;
+    mounts::attach(root)?;
+    devices::make(root)?;
+    // Writes below /proc/sys, while the procfs is still writable.
+    limits::write_sysctls(orders.sysctls, root)?;
+    hide::mask(root)?;
+    hide::make_readonly(root)
+}
+
+/// From the container's root to its program: privileges go, the filter comes.
+fn finish(
+    orders: &Orders<'_>,
+    report_to: &mut Fd,
+    cwd: Result<Fd, Failure>,
+) -> Result<core::convert::Infallible, Failure> {
     identity::drop_bounding_set(&orders.capabilities)?;
     let entered = cwd.and_then(exec::enter_cwd);
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;

@@ -6,8 +6,8 @@
 use super::refusal::Refusals;
 use hostrun_inside::orders::{CPU_WORDS, Cpus, Scheduler};
 use oci_spec::runtime::{
-    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxSchedulerFlag, LinuxSchedulerPolicy,
-    MemoryPolicyFlagType, MemoryPolicyModeType, Process,
+    IOPriorityClass, Linux, LinuxPersonalityDomain, LinuxResources, LinuxSchedulerFlag,
+    LinuxSchedulerPolicy, MemoryPolicyFlagType, MemoryPolicyModeType, Process,
 };
 
 /// What is asked for; nothing of it costs a plain process a call.
@@ -42,7 +42,7 @@ pub(crate) struct Affinity {
 
 /// Reads it all. The affinity of `process` is for processes that join a container.
 pub(crate) fn plan(process: &Process, linux: &Linux, refusals: &mut Refusals) -> Treatment {
-    let cpu = linux.resources().as_ref().map(|limits| limits.cpu());
+    let cpu = linux.resources().as_ref().map(LinuxResources::cpu);
     let cpus = cpu.and_then(|cpu| cpu.as_ref()?.cpus().as_ref());
     Treatment {
         scheduler: scheduler(process, refusals),
@@ -101,24 +101,26 @@ fn scheduler(process: &Process, refusals: &mut Refusals) -> Option<Scheduler> {
     }
     Some(Scheduler {
         policy,
-        flags: asked.flags().iter().flatten().fold(0, |flags, flag| {
-            flags
-                | match flag {
-                    LinuxSchedulerFlag::SchedResetOnFork => 0x01,
-                    LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
-                    LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
-                    LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
-                    LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
-                    LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
-                    LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
-                }
-        }),
+        flags: scheduler_flags(asked.flags().as_deref().unwrap_or_default()),
         nice,
         priority: priority.unsigned_abs(),
         runtime,
         deadline,
         period,
     })
+}
+
+fn scheduler_flags(flags: &[LinuxSchedulerFlag]) -> u64 {
+    let bit = |flag: &LinuxSchedulerFlag| match flag {
+        LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+        LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+        LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+        LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+        LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+        LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+        LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+    };
+    flags.iter().fold(0, |bits, flag| bits | bit(flag))
 }
 
 /// For `ioprio_set(2)`: class and level in one number.
