@@ -65,6 +65,40 @@ fn a_program_that_cannot_run_says_why() -> Result<()> {
 }
 
 #[test]
+fn create_already_says_that_there_is_no_such_program() -> Result<()> {
+    on_stage(|stage| {
+        let text = stage.bundle()?.file("/text", 0o644, b"nothing to run\n")?;
+        let locked = stage.bundle()?.file("/locked/run", 0o755, &elf::exit(0))?;
+        let locked = locked.set("/process/user", json!({"uid": 1000, "gid": 1000}));
+        let locked = locked.capabilities(&[]);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(locked.rootfs().join("locked"), mode)?;
+        for (bundle, program, words) in [
+            (
+                stage.bundle()?,
+                "not-there",
+                "executable file not found in $PATH",
+            ),
+            (stage.bundle()?, "/not/there", "no such file or directory"),
+            (text, "/text", "permission denied"),
+            (locked, "/locked/run", "permission denied"),
+        ] {
+            let bundle = bundle.args(&[program]);
+            let dir = bundle.write()?.to_string_lossy().into_owned();
+            let id = stage.id();
+            let out = stage.call(["create", "--bundle", &dir, &id]).run()?;
+            ensure!(out.code() != 0, "{program}: created");
+            ensure!(out.stderr().contains(words), "{program}: {}", out.stderr());
+            ensure!(
+                !stage.root().join(&id).exists(),
+                "{program}: it has a state"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn an_ordinary_user_is_told_that_root_is_needed() -> Result<()> {
     on_stage_of_hostrun("runc has a rootless mode", |stage| {
         // the binary may be in a folder that only root can enter

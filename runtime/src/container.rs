@@ -215,7 +215,6 @@ impl Container {
             .unwrap_or_default();
         Ok(Names {
             plan: None,
-            process: None,
             root: None,
             candidates: vec![PathBuf::from(&program)],
             program,

@@ -1,6 +1,5 @@
 //! A further process in a running container: the same line with everything joined.
 
-use crate::affinity::Bound;
 use crate::attend::attend;
 use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone_in};
@@ -33,9 +32,7 @@ impl Container {
         let mut timings = Timings::start();
         let (record, pidfd) = self.alive("exec in container")?;
         let host = &self.runtime.host;
-        let spec = self.spec()?;
-        let facts = host.facts(&spec, Some(&request.process))?;
-        let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
+        let mut plan = Plan::for_exec(&self.spec()?, &request.process, host.facts()?)?;
         timings.mark("plan");
         let cgroup = self.joinable_cgroup(&record)?;
         let root = self.root()?;
@@ -100,13 +97,6 @@ impl Container {
             seccomp: plan.seccomp.as_ref().map(seccomp),
             ..tables.orders(&plan.process, line)
         };
-        // It is born in the cgroup, so where it begins is where its maker runs.
-        let initial = plan
-            .process
-            .treatment
-            .affinity
-            .and_then(|affinity| affinity.initial);
-        let _bound = initial.as_ref().map(Bound::to).transpose()?;
         clone_in(0, cgroup, &orders)
     }
 }

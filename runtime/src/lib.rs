@@ -23,7 +23,6 @@
 //! # }
 //! ```
 
-pub mod affinity;
 mod attend;
 mod bundle;
 mod cgroup;

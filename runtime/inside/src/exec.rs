@@ -125,6 +125,26 @@ fn interpreter(line: &mut [u8; 257]) -> Option<*const c_char> {
     Some(name.as_ptr().cast())
 }
 
+/// Says of a container that is to wait for its start what `execve(2)` would say of its program: an
+/// engine wants to hear it from `create`, where it still can take everything back.
+pub(crate) fn find_program(orders: &Orders<'_>) -> Result<(), Failure> {
+    if orders.park.is_none() {
+        return Ok(());
+    }
+    let mut failure = Step::Exec.failed(Errno(libc::ENOENT));
+    for (index, path) in orders.candidates.iter().enumerate() {
+        match sys::may_execute(path) {
+            Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
+            Err(Errno(libc::EACCES)) => {
+                failure = Step::Exec.failed_at(index, Errno(libc::EACCES));
+            }
+            // It is there, or execve(2) says better what is wrong with it.
+            _ => return Ok(()),
+        }
+    }
+    Err(failure)
+}
+
 /// Tries the candidates as `execvp(3)` does: on to the next where there is no such file, but
 /// "not permitted" is remembered as the better answer.
 pub(crate) fn become_program(orders: &Orders<'_>) -> Result<Infallible, Failure> {

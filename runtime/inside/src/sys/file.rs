@@ -68,6 +68,17 @@ pub(crate) fn openat2(directory: Fd, path: *const c_char, flags: i32, resolve: u
     .map(Fd)
 }
 
+/// `faccessat2(2)`: whether the ids of this process, as they are in effect, may execute a file.
+pub(crate) fn may_execute(path: &CStr) -> Result<i32> {
+    call!(
+        libc::SYS_faccessat2,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        libc::X_OK,
+        libc::AT_EACCESS
+    )
+}
+
 /// `mkdirat(2)`.
 pub(crate) fn mkdirat(directory: Fd, name: *const c_char, mode: u32) -> Result<i32> {
     call!(libc::SYS_mkdirat, directory.0, name, mode)
@@ -116,7 +127,6 @@ pub(crate) fn fchown(fd: Fd, uid: u32, gid: u32) -> Result<i32> {
 pub(crate) struct Stat {
     pub(crate) mode: u32,
     pub(crate) number: u64,
-    pub(crate) inode: u64,
 }
 
 /// `newfstatat(2)` of the descriptor itself (empty name) or of a name in it, never followed.
@@ -134,7 +144,6 @@ pub(crate) fn stat(directory: Fd, name: &CStr) -> Result<Stat> {
     Ok(Stat {
         mode: stat.st_mode,
         number: stat.st_rdev,
-        inode: stat.st_ino,
     })
 }
 
