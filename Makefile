@@ -13,10 +13,10 @@ PREFIX     ?= /usr/local
 RUNTIME    ?= $(HOSTRUN)
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root oracle test-long evil bench
+ROOT_TARGETS := test-root test-clients oracle test-long bench
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
-.PHONY: help setup build demo check unit test test-root oracle test-vm test-long evil room install bench clean
+.PHONY: help setup build demo check unit test test-root test-clients oracle test-vm test-long room install bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -35,7 +35,7 @@ demo: ## build an image, load it, run it, look around inside
 check: ## format, lints, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
-	cargo clippy --locked -p hostrun-integration --test limits --target $(TARGET) -- -D warnings
+	cargo clippy --locked -p hostrun-integration --test limits $(CLIENTS) --target $(TARGET) -- -D warnings
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime
@@ -47,8 +47,12 @@ test: ## setup, check, and every test; ends with the counts
 test-root: build ## root tests on hostrun (RUNTIME=path for another)
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE)
 
+CLIENTS = $(addprefix --test ,$(basename $(notdir $(wildcard integration/tests/clients_*.rs))))
+test-clients: build ## podman, Docker and containerd with hostrun below them, each case on runc first
+	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE) $(CLIENTS)
+
 # runc knows no images, and limits.rs runs in the virtual machine
-ORACLE_TESTS = $(filter-out detached flags images limits profile readme,$(basename $(notdir $(wildcard integration/tests/*.rs))))
+ORACLE_TESTS = $(filter-out detached flags images limits profile readme clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 
@@ -57,9 +61,6 @@ test-vm: build ## limits, in a virtual machine with every cgroup v2 controller: 
 
 test-long: build ## 10,000 runs of a payload that exits at once, and 10,000 of every race
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test race
-
-evil: build ## the corpus of attacks under every runtime installed: who resists what
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(SUITE) --test evil -- --nocapture
 
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room

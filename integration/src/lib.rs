@@ -7,8 +7,8 @@
 
 pub mod bundle;
 pub mod cgroup;
+pub mod client;
 pub mod elf;
-pub mod field;
 pub mod host;
 pub mod image;
 pub mod leaks;

@@ -1,0 +1,89 @@
+//! What an engine calls its runtime with, written down by a script between the two.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::runtime::Runtime;
+
+/// How many of the last calls are shown when a case fails.
+const SHOWN: usize = 25;
+
+/// A runtime behind a script that keeps its command lines.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    name: String,
+    program: PathBuf,
+    log: PathBuf,
+}
+
+impl Journal {
+    /// Puts the script for `runtime` into `dir`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(dir: &Path, runtime: &Runtime) -> Result<Self> {
+        let name = if runtime.is_runc() { "runc" } else { "hostrun" };
+        let journal = Self {
+            name: name.to_owned(),
+            program: dir.join(name),
+            log: dir.join(format!("{name}.calls")),
+        };
+        let script = format!(
+            "#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n",
+            journal.log.display(),
+            runtime.program().display()
+        );
+        fs::write(&journal.program, script)?;
+        fs::set_permissions(&journal.program, fs::Permissions::from_mode(0o755))?;
+        Ok(journal)
+    }
+
+    /// The runtime's name, under which an engine knows it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A name for the container `number` of the test that runs.
+    pub fn unique(&self, number: u32) -> String {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("test").rsplit("::").next();
+        let test: String = test.unwrap_or_default().chars().take(40).collect();
+        format!("{}-{}-{number}", self.name, test.trim_matches('_'))
+    }
+
+    /// The script, to be given to an engine as the runtime.
+    ///
+    /// # Errors
+    /// When its path is no text.
+    pub fn program(&self) -> Result<&str> {
+        self.program.to_str().context("a path that is no text")
+    }
+
+    /// The last calls, the newest at the end.
+    pub fn last_calls(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<String> = log.lines().rev().take(SHOWN).map(short).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+    }
+
+    /// Whether any call had this verb.
+    pub fn has_verb(&self, verb: &str) -> bool {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        log.split_whitespace().any(|word| word == verb)
+    }
+}
+
+/// A command line with its long names cut.
+fn short(line: &str) -> String {
+    let cut = |word: &str| match word.char_indices().nth(60) {
+        Some(_) => {
+            let end: Vec<char> = word.chars().rev().take(40).collect();
+            format!("...{}", end.into_iter().rev().collect::<String>())
+        }
+        None => word.to_owned(),
+    };
+    line.split(' ').map(cut).collect::<Vec<_>>().join(" ")
+}
