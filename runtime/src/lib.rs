@@ -50,6 +50,7 @@ mod sys;
 mod timings;
 mod update;
 pub mod users;
+mod watch;
 
 pub use bundle::Bundle;
 pub use cgroup::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
@@ -63,3 +64,4 @@ pub use runtime::Runtime;
 pub use signal::Signal;
 pub use state::{State, Status};
 pub use timings::Timings;
+pub use watch::{Event, Watch};

@@ -1,7 +1,7 @@
 //! `cgroup.events`: whether a cgroup has processes and is frozen, and waiting for a change without
 //! polling in a loop: the kernel wakes `poll(2)` when the file changes (`cgroups(7)`).
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -29,6 +29,13 @@ impl State {
             populated: is("populated"),
             frozen: is("frozen"),
         }
+    }
+}
+
+/// For `poll(2)`.
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -82,7 +89,7 @@ impl Events {
     }
 }
 
-fn timespec(duration: Duration) -> Timespec {
+pub(super) fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),

@@ -38,6 +38,7 @@ mod path;
 mod resources;
 mod stats;
 mod walk;
+mod watcher;
 
 #[cfg(test)]
 mod tests;
@@ -52,3 +53,4 @@ pub(crate) use overlay::{Overlaid, overlay};
 pub(crate) use path::CgroupPath;
 pub(crate) use resources::{Problem, Resources};
 pub use stats::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
+pub(crate) use watcher::Watcher;

@@ -51,6 +51,10 @@ pub struct CpuStats {
     pub throttled_periods: Option<u64>,
     /// Time spent waiting for the next period.
     pub throttled_usec: Option<u64>,
+    /// Periods in which more than the quota was used, thanks to `cpu.max.burst`; since Linux 5.15.
+    pub burst_periods: Option<u64>,
+    /// Time used beyond the quota in them.
+    pub burst_usec: Option<u64>,
 }
 
 /// `memory.*`, in bytes.
@@ -62,6 +66,10 @@ pub struct MemoryStats {
     pub max: Option<u64>,
     /// Highest use so far, since Linux 5.19.
     pub peak: Option<u64>,
+    /// How often the limit was reached: `max` of the events.
+    pub fail_count: u64,
+    /// Highest use of swap so far, since Linux 6.5.
+    pub swap_peak: Option<u64>,
     /// Swap in use.
     pub swap_current: Option<u64>,
     /// Swap limit; `None` is unlimited or no swap accounting.
@@ -96,6 +104,10 @@ pub struct DeviceIo {
     pub reads: u64,
     /// Writes.
     pub writes: u64,
+    /// Bytes discarded.
+    pub discard_bytes: u64,
+    /// Discards.
+    pub discards: u64,
 }
 
 /// `hugetlb.SIZE.*`, in bytes.
@@ -103,6 +115,8 @@ pub struct DeviceIo {
 pub struct HugePages {
     /// In use now.
     pub current: u64,
+    /// Reserved now, where the kernel tells; since Linux 5.7.
+    pub reserved: Option<u64>,
     /// The limit; `None` is unlimited.
     pub max: Option<u64>,
     /// How often the limit was hit.
@@ -194,13 +208,16 @@ impl Files<'_> {
         let Some(current) = self.number("memory.current")? else {
             return Ok(None);
         };
+        let events = self.table("memory.events")?;
         Ok(Some(MemoryStats {
+            fail_count: events.get("max").copied().unwrap_or(0),
+            swap_peak: self.number("memory.swap.peak")?,
             current,
             max: self.limit("memory.max")?,
             peak: self.number("memory.peak")?,
             swap_current: self.number("memory.swap.current")?,
             swap_max: self.limit("memory.swap.max")?,
-            events: self.table("memory.events")?,
+            events,
             detail: self.table("memory.stat")?,
         }))
     }
@@ -228,6 +245,7 @@ impl Files<'_> {
             let events = self.table(&format!("hugetlb.{size}.events"))?;
             let pages = HugePages {
                 current,
+                reserved: self.number(&format!("hugetlb.{size}.rsvd.current"))?,
                 max: self.limit(&format!("hugetlb.{size}.max"))?,
                 max_events: events.get("max").copied().unwrap_or(0),
             };
@@ -253,5 +271,7 @@ fn cpu(text: &str) -> CpuStats {
         periods: value("nr_periods"),
         throttled_periods: value("nr_throttled"),
         throttled_usec: value("throttled_usec"),
+        burst_periods: value("nr_bursts"),
+        burst_usec: value("burst_usec"),
     }
 }

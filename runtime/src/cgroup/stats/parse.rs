@@ -41,6 +41,8 @@ fn device(line: &str) -> Option<DeviceIo> {
             "wbytes" => &mut io.write_bytes,
             "rios" => &mut io.reads,
             "wios" => &mut io.writes,
+            "dbytes" => &mut io.discard_bytes,
+            "dios" => &mut io.discards,
             _ => continue,
         };
         *place = value.parse().unwrap_or(0);
@@ -110,7 +112,9 @@ mod tests {
                 read_bytes: 1,
                 write_bytes: 2,
                 reads: 3,
-                writes: 4
+                writes: 4,
+                discard_bytes: 5,
+                discards: 6,
             }
         );
     }
