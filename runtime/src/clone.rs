@@ -75,15 +75,15 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
         }),
         ..lists.orders(prepared, &tables, &mounts, host)
     };
-    clone_in(
-        if second { 0 } else { flags },
-        prepared.leaf.as_fd(),
-        &orders,
-    )
+    clone_in(if second { 0 } else { flags }, prepared.place.fd(), &orders)
 }
 
-/// Clones a process straight into the cgroup.
-pub(crate) fn clone_in(flags: i32, cgroup: BorrowedFd<'_>, orders: &Orders<'_>) -> Result<Child> {
+/// Clones a process straight into the cgroup, if there is one.
+pub(crate) fn clone_in(
+    flags: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    orders: &Orders<'_>,
+) -> Result<Child> {
     let (pid, pidfd) =
         sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?;
     let mut child = Child::new(pid, pidfd);

@@ -11,7 +11,8 @@ use crate::running::send;
 use crate::runtime::Runtime;
 use crate::signal::Signal;
 use crate::state::{OCI_VERSION, Record, State, Status};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -160,6 +161,8 @@ impl Container {
     pub(crate) fn cgroup(&self, record: Option<&Record>) -> Result<Option<Cgroup>> {
         // A creation that was cut short has no record; only a path of its own can be guessed.
         let path = match record {
+            // It has none of its own.
+            Some(record) if record.cgroup.is_empty() => return Ok(None),
             Some(record) => CgroupPath::parse(record.cgroup.trim_start_matches('/').as_bytes())?,
             None => CgroupPath::for_container(None, self.id.as_str())?,
         };
@@ -222,19 +225,25 @@ impl Container {
         })
     }
 
-    /// Sends a signal to its first process, or with `all` to every process in its cgroup.
+    /// Sends a signal to its first process, or with `all` to every process in its cgroup. `SIGKILL`
+    /// without a pid namespace of its own always goes to all: nobody else would end the others.
     ///
     /// # Errors
     /// `WrongState` where it does not run.
     pub fn kill(&self, signal: Signal, all: bool) -> Result<()> {
-        if !all {
+        if !(all || signal == Signal::KILL && self.shares_pids()?) {
             let (_, pidfd) = self.alive("kill container")?;
             return send(pidfd.as_fd(), signal).at("kill container", &self.id);
         }
         let record = self.record()?;
         let Some(cgroup) = self.cgroup(record.as_ref())? else {
-            return Err(self.wrong_state("kill container", "container not running"));
+            // Without a cgroup nobody but the first process is known.
+            let (_, pidfd) = self.alive("kill container")?;
+            return send(pidfd.as_fd(), signal).at("kill container", &self.id);
         };
+        if !cgroup.is_populated()? {
+            return Err(self.wrong_state("kill container", "container not running"));
+        }
         if signal == Signal::KILL {
             return Ok(cgroup.kill()?);
         }
@@ -245,6 +254,19 @@ impl Container {
             }
         }
         Ok(())
+    }
+
+    /// Is its pid namespace the host's or another's?
+    fn shares_pids(&self) -> Result<bool> {
+        let spec = self.spec()?;
+        let namespaces = spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.namespaces().as_ref());
+        let own = namespaces.into_iter().flatten().any(|namespace| {
+            namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
+        });
+        Ok(!own)
     }
 
     /// Removes a stopped container, or with `force` any: its processes, cgroup and state.
@@ -272,8 +294,27 @@ impl Container {
                 cgroup.wait_empty(GONE)?;
             }
             cgroup.remove(GONE)?;
+        } else if status != Status::Stopped {
+            self.end()?;
         }
         self.dir.remove()
+    }
+
+    /// Kills the first process of a container without a cgroup and waits for its end.
+    fn end(&self) -> Result<()> {
+        let Ok((_record, pidfd)) = self.alive("kill container") else {
+            return Ok(());
+        };
+        send(pidfd.as_fd(), Signal::KILL).at("kill container", &self.id)?;
+        let timeout = Timespec::try_from(GONE).ok();
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()).at("wait for the end of", &self.id)? {
+            0 => Err(
+                Error::new(ErrorKind::TimedOut, "kill container", self.id.as_str())
+                    .because("it did not end"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// What a creation that was cut short left. Its process died with its creator. Without a record

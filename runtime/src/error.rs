@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Denied,
     /// A file system is full.
     NoSpace,
+    /// The kernel or the service manager did not answer in time.
+    TimedOut,
     /// The program is not there: exit code 127.
     ExecNotFound,
     /// The program is there but cannot run: exit code 126.
@@ -174,9 +176,9 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<CgroupError> for Error {
-    fn from(error: CgroupError) -> Error {
-        let kind = match error.kind {
+impl From<CgroupErrorKind> for ErrorKind {
+    fn from(kind: CgroupErrorKind) -> ErrorKind {
+        match kind {
             CgroupErrorKind::InUse => ErrorKind::AlreadyExists,
             CgroupErrorKind::Frozen => ErrorKind::WrongState,
             CgroupErrorKind::InvalidPath | CgroupErrorKind::InvalidValue => ErrorKind::InvalidSpec,
@@ -185,13 +187,25 @@ impl From<CgroupError> for Error {
             | CgroupErrorKind::Unsupported => ErrorKind::Unsupported,
             CgroupErrorKind::Permission => ErrorKind::Denied,
             CgroupErrorKind::NotFound => ErrorKind::NotFound,
-            CgroupErrorKind::TimedOut | CgroupErrorKind::Io => ErrorKind::System,
-        };
+            CgroupErrorKind::TimedOut => ErrorKind::TimedOut,
+            CgroupErrorKind::Io => ErrorKind::System,
+        }
+    }
+}
+
+impl From<CgroupError> for Error {
+    fn from(error: CgroupError) -> Error {
+        let kind = error.kind.into();
         let subject = match &error.setting {
             Some(setting) => format!("{} ({setting})", error.subject),
             None => error.subject,
         };
-        let converted = Error::new(kind, error.op, subject).because(error.cause);
+        let converted = match error.errno {
+            Some(errno) => {
+                Error::from_errno(errno.raw_os_error(), error.op, subject).with_kind(kind)
+            }
+            None => Error::new(kind, error.op, subject).because(error.cause),
+        };
         match error.hint {
             Some(hint) => converted.with_hint(hint),
             None => converted,

@@ -1,11 +1,12 @@
 //! A further process in a running container: the same line with everything joined.
 
 use crate::attend::attend;
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::clone::{Child, clone_in};
 use crate::container::Container;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
+use crate::host::Host;
 use crate::orders::{Tables, seccomp};
 use crate::plan::namespaces::Kind;
 use crate::plan::{ExecPlan, Plan};
@@ -34,7 +35,7 @@ impl Container {
         let host = &self.runtime.host;
         let mut plan = Plan::for_exec(&self.spec()?, &request.process, host.facts()?)?;
         timings.mark("plan");
-        let cgroup = self.joinable_cgroup(&record)?;
+        let cgroup = self.joinable_cgroup(&record, request.cgroup.as_deref())?;
         let root = self.root()?;
         if plan.process.needs_home {
             let home = crate::users::home_of(root.as_fd(), plan.process.uid);
@@ -44,7 +45,18 @@ impl Container {
         }
         let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new())?;
         timings.mark("prepare");
-        let child = self.clone_into(&plan, &line, pidfd.as_fd(), cgroup.as_fd())?;
+        let clone = |cgroup: Option<&Cgroup>| {
+            let cgroup = cgroup.map(AsFd::as_fd);
+            self.clone_into(&plan, &line, pidfd.as_fd(), cgroup)
+        };
+        let child = match clone(cgroup.as_ref()) {
+            // It hands controllers down by now, so it holds no processes; its first one has moved.
+            Err(_) if request.cgroup.is_none() && moved(cgroup.as_ref(), &record, host)? => {
+                clone(self.cgroup_of(record.pid)?.as_ref())?
+            }
+            Err(error) => return Err(not_joined(error, cgroup.as_ref())),
+            Ok(child) => child,
+        };
         line.child = None;
         timings.mark("clone");
         let names = Names::new(&plan.process, None, root.as_fd());
@@ -55,15 +67,51 @@ impl Container {
         Ok(Running::new(ready, timings))
     }
 
-    fn joinable_cgroup(&self, record: &Record) -> Result<Cgroup> {
-        let Some(cgroup) = self.cgroup(Some(record))? else {
-            return Err(self.wrong_state("exec in container", "its cgroup is gone"));
+    /// `None` where the container has no cgroup of its own.
+    fn joinable_cgroup(&self, record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
+        const OPERATION: &str = "exec in container";
+        if record.cgroup.is_empty() {
+            return match below {
+                None => Ok(None),
+                Some(_) => Err(self.wrong_state(OPERATION, "it has no cgroup of its own")),
+            };
+        }
+        let cgroup = match below {
+            None => self
+                .cgroup(Some(record))?
+                .ok_or_else(|| self.wrong_state(OPERATION, "its cgroup is gone"))?,
+            Some(below) => self.cgroup_below(record, below)?,
         };
         // A process cloned into a frozen cgroup would stop before its first instruction.
         if cgroup.is_frozen()? {
-            return Err(self.wrong_state("exec in container", "cannot exec in a paused container"));
+            return Err(self.wrong_state(OPERATION, "cannot exec in a paused container"));
         }
-        Ok(cgroup)
+        Ok(Some(cgroup))
+    }
+
+    fn cgroup_below(&self, record: &Record, below: &str) -> Result<Cgroup> {
+        let own = CgroupPath::parse(record.cgroup.as_bytes())?;
+        let path = own.join(below).map_err(|error| {
+            Error::new(
+                ErrorKind::InvalidSpec,
+                "exec in container",
+                self.id().as_str(),
+            )
+            .because(format!("bad sub cgroup path: {below}: {error}"))
+        })?;
+        Cgroup::open(&CgroupRoot::find()?, &path)?.ok_or_else(|| {
+            let gone = Error::from_errno(libc::ENOENT, "open", format!("cgroup {path}"));
+            not_in(gone, &path)
+        })
+    }
+
+    /// The cgroup a process is in.
+    fn cgroup_of(&self, pid: i32) -> Result<Option<Cgroup>> {
+        let text = self.runtime.host.read(&format!("{pid}/cgroup"))?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+        let path = path.unwrap_or_default().trim_matches('/');
+        let path = CgroupPath::parse(path.as_bytes())?;
+        Ok(Cgroup::open(&CgroupRoot::find()?, &path)?)
     }
 
     fn clone_into(
@@ -71,7 +119,7 @@ impl Container {
         plan: &ExecPlan,
         line: &Line,
         init: BorrowedFd<'_>,
-        cgroup: BorrowedFd<'_>,
+        cgroup: Option<BorrowedFd<'_>>,
     ) -> Result<Child> {
         let host = &self.runtime.host;
         let init = Fd(init.as_raw_fd());
@@ -99,4 +147,29 @@ impl Container {
         };
         clone_in(0, cgroup, &orders)
     }
+}
+
+/// Is the container's first process no longer in the cgroup that was made for it?
+fn moved(cgroup: Option<&Cgroup>, record: &Record, host: &Host) -> Result<bool> {
+    let Some(cgroup) = cgroup else {
+        return Ok(false);
+    };
+    let text = host.read(&format!("{}/cgroup", record.pid))?;
+    let now = text.lines().find_map(|line| line.strip_prefix("0::"));
+    Ok(now.is_some_and(|now| now.trim_end() != cgroup.path().to_string()))
+}
+
+fn not_joined(error: Error, cgroup: Option<&Cgroup>) -> Error {
+    match cgroup {
+        Some(cgroup) if error.operation() == "clone" => not_in(error, cgroup.path()),
+        _ => error,
+    }
+}
+
+/// The words of other runtimes, which write `cgroup.procs` where we clone.
+fn not_in(error: Error, path: &CgroupPath) -> Error {
+    let kind = error.kind();
+    let pid = std::process::id();
+    let subject = format!("of a child of {pid} to cgroups: {path}/cgroup.procs");
+    Error::new(kind, "exec: adding pid", subject).caused_by(error)
 }

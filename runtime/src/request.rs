@@ -89,6 +89,7 @@ impl Request {
 #[derive(Debug)]
 pub struct ExecRequest {
     pub(crate) process: Process,
+    pub(crate) cgroup: Option<String>,
     pub(crate) stdio: Stdio,
     pub(crate) preserved_fds: u32,
 }
@@ -98,6 +99,7 @@ impl ExecRequest {
     pub fn new(process: Process) -> ExecRequest {
         ExecRequest {
             process,
+            cgroup: None,
             stdio: Stdio::default(),
             preserved_fds: 0,
         }
@@ -114,6 +116,15 @@ impl ExecRequest {
     #[must_use]
     pub fn with_preserved_fds(mut self, count: u32) -> ExecRequest {
         self.preserved_fds = count;
+        self
+    }
+
+    /// A cgroup below the container's own, which must exist, by its path from there; `/` is the
+    /// container's own. Otherwise the process goes to the container's own cgroup or, where the kernel
+    /// lets nothing in there any more, to that of its first process.
+    #[must_use]
+    pub fn with_cgroup(mut self, below: impl Into<String>) -> ExecRequest {
+        self.cgroup = Some(below.into());
         self
     }
 }

@@ -2,6 +2,7 @@
 //! nothing else tells them apart.
 
 use crate::attend::{Ready, attend, grant};
+use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone};
 use crate::error::Result;
 use crate::failure::{Names, explain};
@@ -117,7 +118,10 @@ impl Runtime {
             bundle: bundle.to_owned(),
             rootfs: prepared.plan.root.path.clone(),
             created: state::now(),
-            cgroup: prepared.leaf.cgroup().path().as_str().to_owned(),
+            cgroup: prepared
+                .place
+                .cgroup()
+                .map_or_else(String::new, Cgroup::name),
             annotations: spec.annotations().clone().unwrap_or_default(),
         };
         prepared
@@ -146,7 +150,7 @@ impl Prepared {
     fn commit(mut self) -> Result<()> {
         self.state.publish()?;
         self.state.keep();
-        self.leaf.commit();
+        self.place.commit();
         Ok(())
     }
 }

@@ -22,13 +22,13 @@ fn check(result: libc::c_long) -> rustix::io::Result<libc::c_long> {
     Err(Errno::from_raw_os_error(errno))
 }
 
-/// The one `clone3(2)`: every new namespace, straight into the cgroup, with a pidfd. The child
-/// never returns from here: it follows the orders.
+/// The one `clone3(2)`: every new namespace, straight into the cgroup if there is one, with a pidfd.
+/// The child never returns from here: it follows the orders.
 ///
 /// Returns pid and pidfd.
 pub(crate) fn clone_room(
     namespaces: i32,
-    cgroup: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
     orders: &Orders<'_>,
 ) -> rustix::io::Result<(i32, OwnedFd)> {
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -39,11 +39,13 @@ pub(crate) fn clone_room(
     // No handler of the embedder may run in the child: it could allocate.
     args.flags = u64::from(namespaces.cast_unsigned())
         | u64::from(libc::CLONE_PIDFD.cast_unsigned())
-        | CLONE_CLEAR_SIGHAND
-        | CLONE_INTO_CGROUP;
+        | CLONE_CLEAR_SIGHAND;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX);
+    }
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX);
     // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
     // fork(2). It runs only `follow`, which neither allocates nor locks and never returns, so no
     // state another thread left half-done in that copy is ever touched.

@@ -72,8 +72,12 @@ pub(crate) fn enable(
         let file = [ancestor, "cgroup.subtree_control"].join("/");
         let file = file.trim_start_matches('/');
         if let Some(first) = missing.first() {
-            dir::write(root.as_fd(), file, &needed)
-                .map_err(|errno| not_enabled(ancestor, &needed, first, errno))?;
+            match dir::write(root.as_fd(), file, &needed) {
+                // Not ours, but its owner handed down what we need.
+                Err(Errno::PERM | Errno::ACCESS | Errno::ROFS)
+                    if hands_down(root, file, &missing) => {}
+                answer => answer.map_err(|errno| not_enabled(ancestor, &needed, first, errno))?,
+            }
         }
         // In one write, or one by one where one of them is not to be had.
         if dir::write(root.as_fd(), file, &others.join(" ")).is_err() {
@@ -83,6 +87,12 @@ pub(crate) fn enable(
         }
     }
     Ok(())
+}
+
+fn hands_down(root: &CgroupRoot, subtree_control: &str, needs: &[&Need]) -> bool {
+    let text = dir::read(root.as_fd(), subtree_control).unwrap_or_default();
+    let handed = Controllers::parse(&text);
+    needs.iter().all(|need| handed.has(&need.controller))
 }
 
 fn plus<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

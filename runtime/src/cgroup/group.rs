@@ -45,6 +45,11 @@ impl Cgroup {
         &self.path
     }
 
+    /// Its place below the root, for a record.
+    pub(crate) fn name(&self) -> String {
+        self.path.as_str().to_owned()
+    }
+
     /// One reading of `cgroup.events`.
     ///
     /// # Errors

@@ -85,6 +85,16 @@ impl Leaf {
         &self.cgroup
     }
 
+    /// Hands it to another user: the directory and the files that the kernel names for that, so that a
+    /// container may divide its own cgroup, and not lift its own limits (`cgroups(7)`, "Cgroup
+    /// delegation").
+    ///
+    /// # Errors
+    /// `Permission`.
+    pub(crate) fn delegate(&self, owner: u32) -> Result<()> {
+        self.cgroup.delegate(owner)
+    }
+
     /// Keeps the cgroup.
     pub(crate) fn commit(mut self) -> Cgroup {
         self.undo.made = 0;
@@ -102,6 +112,7 @@ impl Leaf {
             ancestor.as_deref().unwrap_or("outside this namespace")
         );
         let subject = format!("cgroup {}", self.cgroup.path);
+        let cause = format!("container's cgroup unexpectedly frozen: {cause}");
         Err(
             CgroupError::new("create", subject, CgroupErrorKind::Frozen, cause)
                 .hint("thaw it: write 0 to its cgroup.freeze"),
@@ -147,14 +158,20 @@ fn undo_parents(root: &CgroupRoot, path: &CgroupPath, made: usize) {
     }
 }
 
-/// Makes the leaf, which must not exist, and its parents where absent. Returns how many were made.
+/// Makes the leaf, which must not be in use, and its parents where absent. Returns how many were made.
 fn make(root: &CgroupRoot, path: &CgroupPath) -> Result<usize> {
     let mut parents = 0;
     for _try in 0..TRIES {
         match dir::make(root.as_fd(), path.as_str()) {
             Ok(()) => return Ok(parents + 1),
             Err(Errno::NOENT) => parents = make_parents(root, path)?,
-            Err(Errno::EXIST) => remove_stale(root, path)?,
+            Err(Errno::EXIST) => match remove_stale(root, path) {
+                // Made for us by somebody who owns its parent: it is not ours to remove at the end, either.
+                Err(error) if error.op == "remove" && error.kind == CgroupErrorKind::Permission => {
+                    return Ok(0);
+                }
+                answer => answer?,
+            },
             Err(errno) => return Err(not_made(path, errno)),
         }
     }
@@ -178,8 +195,8 @@ fn make_parents(root: &CgroupRoot, path: &CgroupPath) -> Result<usize> {
     Ok(made)
 }
 
-/// An empty cgroup left by a crash may be taken, but only by removing it: what its former owner set on it
-/// must not reach the new container.
+/// An empty cgroup left by a crash may be taken, but only by removing it with the empty ones below: what
+/// its former owner set on it must not reach the new container.
 fn remove_stale(root: &CgroupRoot, path: &CgroupPath) -> Result<()> {
     let Some(old) = Cgroup::open(root, path)? else {
         return Ok(());
@@ -194,30 +211,19 @@ fn remove_stale(root: &CgroupRoot, path: &CgroupPath) -> Result<()> {
     };
     if state.populated {
         return Err(
-            refuse(CgroupErrorKind::InUse, "already exists and is not empty").hint(
+            refuse(CgroupErrorKind::InUse, "container's cgroup is not empty").hint(
                 "another container or daemon runs there: choose another cgroupsPath or stop it",
             ),
         );
     }
     if state.frozen {
-        return Err(
-            refuse(CgroupErrorKind::Frozen, "already exists and is frozen")
-                .hint("thaw it or remove it with rmdir"),
-        );
-    }
-    match dir::remove(root.as_fd(), path.as_str()) {
-        Ok(()) => Ok(()),
-        Err(Errno::BUSY | Errno::NOTEMPTY) => Err(refuse(
-            CgroupErrorKind::InUse,
-            "already exists and has sub-cgroups",
+        return Err(refuse(
+            CgroupErrorKind::Frozen,
+            "container's cgroup unexpectedly frozen",
         )
-        .hint("remove them with rmdir if nobody uses them")),
-        Err(errno) => Err(CgroupError::sys(
-            "remove",
-            format!("stale cgroup {path}"),
-            errno,
-        )),
+        .hint("thaw it or remove it with rmdir"));
     }
+    old.remove(UNDO)
 }
 
 fn not_made(path: impl Display, errno: Errno) -> CgroupError {

@@ -24,6 +24,7 @@
 
 mod apply;
 mod controllers;
+mod delegation;
 mod devices;
 mod dir;
 mod error;

@@ -24,12 +24,28 @@ const MAX_PATH: usize = 2048;
 /// | relative, `a/b` | `/hostrun/a/b` |
 /// | absent or empty | `/hostrun/<id>` |
 ///
+/// An ordinary user owns nothing there: see [`CgroupPath::beside`].
+///
 /// The root of the mount is the root of the caller's cgroup namespace, so a nested runtime stays inside
 /// its own container. A service with `Delegate=yes` in the host's namespace has to say where it wants its
 /// containers (`cgroupsPath` below its own unit): guessing from `/proc/self/cgroup` would make the place
 /// of a container, and so the meaning of `kill` and `delete`, depend on who started it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct CgroupPath(String);
+pub(crate) struct CgroupPath {
+    path: String,
+    origin: Origin,
+}
+
+/// Who chose a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    /// The config, from the root of the mount.
+    Absolute,
+    /// The config, below our parent.
+    Relative,
+    /// We.
+    Default,
+}
 
 impl CgroupPath {
     /// The cgroup of a container, from its `linux.cgroupsPath` and its id.
@@ -39,15 +55,60 @@ impl CgroupPath {
     pub(crate) fn for_container(cgroups_path: Option<&Path>, id: &str) -> Result<Self> {
         let asked = cgroups_path.map_or(&b""[..], |path| path.as_os_str().as_encoded_bytes());
         match asked {
-            [] => Self::below_default(id.as_bytes()),
+            [] => Self::below_default(id.as_bytes(), Origin::Default),
             [b'/', rest @ ..] => Self::parse(rest),
-            relative => Self::below_default(relative),
+            relative => Self::below_default(relative, Origin::Relative),
         }
     }
 
-    fn below_default(rest: &[u8]) -> Result<Self> {
+    fn below_default(rest: &[u8], origin: Origin) -> Result<Self> {
         let rest = Self::parse(rest)?;
-        Self::parse(format!("{DEFAULT_PARENT}/{rest}", rest = rest.0).as_bytes())
+        let path = Self::parse(format!("{DEFAULT_PARENT}/{rest}", rest = rest.path).as_bytes())?;
+        Ok(Self { origin, ..path })
+    }
+
+    /// Whether the config chose it.
+    pub(crate) fn was_asked_for(&self) -> bool {
+        self.origin != Origin::Default
+    }
+
+    /// The place for a caller who may only write beside its own cgroup `own`, as `/proc/self/cgroup` has
+    /// it: what would be below our parent is below the parent of that. A cgroup with processes, such as
+    /// the caller's own, cannot hand controllers down.
+    ///
+    /// # Errors
+    /// `InvalidPath`, where the caller is in a cgroup that has no name here.
+    pub(crate) fn beside(&self, own: &str) -> Result<Self> {
+        let below = |rest: &str| {
+            let (parent, _own) = own.rsplit_once('/').unwrap_or_default();
+            let path = format!("{parent}/{rest}");
+            Self::parse(path.trim_start_matches('/').as_bytes())
+        };
+        let rest = self.path.split_once('/').map_or("", |(_parent, rest)| rest);
+        let path = match self.origin {
+            Origin::Absolute => return Ok(self.clone()),
+            Origin::Relative => below(rest)?,
+            // Nothing of ours stays in a place that is not ours.
+            Origin::Default => below(&format!("{DEFAULT_PARENT}-{rest}"))?,
+        };
+        Ok(Self {
+            origin: self.origin,
+            ..path
+        })
+    }
+
+    /// A cgroup below this one, component by component; the empty path and `/` are this one.
+    ///
+    /// # Errors
+    /// `InvalidPath` for what could lead out of it, as [`CgroupPath::parse`].
+    pub(crate) fn join(&self, below: &str) -> Result<Self> {
+        let below = below.trim_matches('/');
+        if below.is_empty() {
+            return Ok(self.clone());
+        }
+        // On its own first: what makes it wrong is in it, not in ours.
+        let below = Self::parse(below.as_bytes())?;
+        Self::parse(format!("{}/{}", self.path, below.path).as_bytes())
     }
 
     /// Parses a path relative to the root of the cgroup2 mount.
@@ -77,19 +138,22 @@ impl CgroupPath {
                 return Err(refuse(why));
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self {
+            path: text.to_owned(),
+            origin: Origin::Absolute,
+        })
     }
 
     /// Without a leading slash, for calls relative to the root's descriptor.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.path
     }
 
     /// All proper ancestors, from the outermost: `a`, `a/b` for `a/b/c`.
     pub(crate) fn ancestors(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.0
+        self.path
             .match_indices('/')
-            .filter_map(|(at, _slash)| self.0.get(..at))
+            .filter_map(|(at, _slash)| self.path.get(..at))
     }
 }
 
@@ -107,7 +171,7 @@ fn fault(component: &str) -> Option<&'static str> {
 /// With a leading slash, as people and `/proc/PID/cgroup` write it.
 impl fmt::Display for CgroupPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}", self.0)
+        write!(f, "/{}", self.path)
     }
 }
 
@@ -169,6 +233,24 @@ mod tests {
     }
 
     #[test]
+    fn an_ordinary_user_s_containers_are_beside_its_own_cgroup() {
+        let beside = |asked: &str, own: &str| {
+            let path = CgroupPath::for_container(Some(Path::new(asked)), "web").unwrap();
+            path.beside(own).map(|path| path.to_string())
+        };
+        let own = "/user.slice/user@7.service/app.slice/term.scope";
+        let parent = "/user.slice/user@7.service/app.slice";
+        assert_eq!(beside("", own).unwrap(), format!("{parent}/hostrun-web"));
+        assert_eq!(beside("pod/a", own).unwrap(), format!("{parent}/pod/a"));
+        assert_eq!(beside("/pod/a", own).unwrap(), "/pod/a");
+        assert_eq!(beside("", "/").unwrap(), "/hostrun-web");
+        assert!(
+            beside("", "/../other/own").is_err(),
+            "outside the namespace"
+        );
+    }
+
+    #[test]
     fn ancestors_are_all_proper_prefixes() {
         let path = CgroupPath::parse(b"a/b/c").unwrap();
         assert_eq!(path.ancestors().collect::<Vec<_>>(), ["a", "a/b"]);
@@ -189,7 +271,18 @@ mod tests {
                 prop_assert!(relative.components().all(|c| matches!(c, Component::Normal(_))));
                 prop_assert_eq!(relative.components().count(), parsed.as_str().split('/').count());
                 prop_assert!(!parsed.as_str().bytes().any(|b| b < 0x20));
-                prop_assert_eq!(CgroupPath::parse(parsed.as_str().as_bytes()).unwrap(), parsed);
+                let again = CgroupPath::parse(parsed.as_str().as_bytes()).unwrap();
+                prop_assert_eq!(again.as_str(), parsed.as_str());
+            }
+        }
+
+        #[test]
+        fn a_cgroup_below_never_escapes(below in "[a./ ]{0,12}|\\PC{0,20}") {
+            let top = CgroupPath::parse(b"a/top").unwrap();
+            if let Ok(joined) = top.join(&below) {
+                let inside = Path::new(joined.as_str()).strip_prefix("a/top").unwrap();
+                let plain = inside.components().all(|c| matches!(c, Component::Normal(_)));
+                prop_assert!(plain, "{}", joined);
             }
         }
     }

@@ -143,6 +143,17 @@ impl Resources {
         reader.finish()
     }
 
+    /// JSON paths of what is limited.
+    pub(crate) fn settings(&self) -> Vec<&str> {
+        let written = [&self.first, &self.lib_files, &self.writes];
+        let written = written.into_iter().flatten();
+        let mut settings: Vec<&str> = written.map(|written| &*written.setting).collect();
+        settings.extend(self.io_weights.iter().map(|weight| &*weight.setting));
+        settings.sort_unstable();
+        settings.dedup();
+        settings
+    }
+
     /// Whether a limit is set, so that the caller may say what a host without the controllers lacks.
     pub(crate) fn has_limits(&self) -> bool {
         !(self.first.is_empty()

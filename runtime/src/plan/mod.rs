@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::id::ContainerId;
 use devices::{DevicePlan, LinkPlan};
 use hostrun_seccomp_profiles::Filter;
-use mounts::RootPlan;
+use mounts::{RootPlan, SourcePlan};
 use namespaces::{Kind, Namespaces};
 use oci_spec::runtime::{Hooks, Linux, LinuxSeccomp, Process, Spec};
 use process::ProcessPlan;
@@ -103,6 +103,24 @@ impl Plan {
         refuse_terminal_without_devpts(&plan, &mut refusals);
         refusals.finish()?;
         Ok(plan)
+    }
+}
+
+impl Plan {
+    /// The host's user who gets the container's cgroup, "Cgroup ownership" of the spec: whoever the
+    /// process is, where it has a cgroup namespace and a cgroup file system that it may write to.
+    pub(crate) fn cgroup_owner(&self) -> Option<u32> {
+        const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+        let writable = |mount: &mounts::MountPlan| {
+            matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"cgroup2")
+                && mount.own.set & READ_ONLY == 0
+        };
+        let given = self.namespaces.creates(Kind::Cgroup) && self.root.mounts.iter().any(writable);
+        let owner = match &self.namespaces.maps {
+            Some(maps) => maps.host_uid(self.process.uid)?,
+            None => self.process.uid,
+        };
+        (given && owner != 0).then_some(owner)
     }
 }
 
@@ -264,7 +282,7 @@ fn refuse_terminal_without_devpts(plan: &Plan, refusals: &mut Refusals) {
     if plan.process.terminal.is_some() && !devpts {
         refusals.refuse("process.terminal", "needs a devpts mounted at /dev/pts");
     }
-    let procfs = |mount: &mounts::MountPlan| matches!(&mount.source, mounts::SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"proc");
+    let procfs = |mount: &mounts::MountPlan| matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"proc");
     if !plan.sysctls.is_empty() && !plan.root.mounts.iter().any(procfs) {
         refusals.refuse("linux.sysctl", "needs a procfs among the mounts");
     }

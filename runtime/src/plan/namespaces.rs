@@ -103,6 +103,19 @@ pub(crate) struct Maps {
     pub(crate) gids: String,
 }
 
+impl Maps {
+    /// The host's id of a user of the container.
+    pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
+        self.uids.lines().find_map(|line| {
+            let mut numbers = line.split(' ').map_while(|number| number.parse().ok());
+            let (inside, outside, size): (u32, u32, u32) =
+                (numbers.next()?, numbers.next()?, numbers.next()?);
+            let at = uid.checked_sub(inside).filter(|at| *at < size)?;
+            outside.checked_add(at)
+        })
+    }
+}
+
 impl Namespaces {
     pub(crate) fn choice(&self, kind: Kind) -> &Choice {
         self.choices

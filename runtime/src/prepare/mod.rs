@@ -1,10 +1,10 @@
 //! From `Plan` to all that a clone needs: the only part that makes things, every one of them
 //! undone when dropped.
 
+mod place;
 pub(crate) mod state_dir;
 mod trees;
 
-use crate::cgroup::{CgroupRoot, Leaf};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
@@ -12,6 +12,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::request::{Stdio, Stream};
 use hostrun_inside::Fd;
+pub(crate) use place::Place;
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use state_dir::StateDir;
@@ -27,7 +28,7 @@ pub(crate) struct Prepared {
     pub(crate) id: ContainerId,
     pub(crate) plan: Plan,
     pub(crate) state: StateDir,
-    pub(crate) leaf: Leaf,
+    pub(crate) place: Place,
     pub(crate) trees: Trees,
     pub(crate) line: Line,
     pub(crate) listener: Option<OwnedFd>,
@@ -77,17 +78,8 @@ pub(crate) struct Order<'a> {
 pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     // First, because it makes the id ours.
     let state = StateDir::create(order.root, order.id)?;
-    let cgroups = CgroupRoot::find()?;
-    let path = plan.cgroup.as_ref().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidSpec,
-            "create cgroup of",
-            order.id.as_str(),
-        )
-        .because("it has no path")
-    })?;
-    let leaf = Leaf::create(&cgroups, path, &plan.resources)?;
-    let trees = Trees::open(&plan, order.root_mount, &leaf)?;
+    let place = Place::make(&plan, order.host)?;
+    let trees = Trees::open(&plan, order.root_mount, place.cgroup())?;
     if plan.process.needs_home {
         plan.process.envp.push(home(&trees, &plan));
     }
@@ -106,7 +98,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         id: order.id.clone(),
         plan,
         state,
-        leaf,
+        place,
         trees,
         line,
         listener,

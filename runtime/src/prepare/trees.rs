@@ -1,6 +1,6 @@
 //! Detached mounts made by the parent: the root, what is bound from the host, device nodes.
 
-use crate::cgroup::Leaf;
+use crate::cgroup::Cgroup;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::plan::Plan;
 use crate::plan::devices::DevicePlan;
@@ -30,7 +30,11 @@ pub(crate) struct Tree {
 }
 
 impl Trees {
-    pub(crate) fn open(plan: &Plan, root: Option<OwnedFd>, leaf: &Leaf) -> Result<Trees> {
+    pub(crate) fn open(
+        plan: &Plan,
+        root: Option<OwnedFd>,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<Trees> {
         let root = match root {
             Some(root) => root,
             None => open_root(&plan.root.path)?,
@@ -47,7 +51,7 @@ impl Trees {
             .root
             .mounts
             .iter()
-            .map(|mount| open_mount(mount, leaf, limits));
+            .map(|mount| open_mount(mount, cgroup, limits));
         let devices = plan.devices.iter().map(open_device);
         Ok(Trees {
             root,
@@ -116,7 +120,7 @@ fn is_directory(fd: BorrowedFd<'_>, path: &Path) -> Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-fn open_mount(mount: &MountPlan, leaf: &Leaf, limits: Limits) -> Result<Option<Tree>> {
+fn open_mount(mount: &MountPlan, cgroup: Option<&Cgroup>, limits: Limits) -> Result<Option<Tree>> {
     let fd = match &mount.source {
         SourcePlan::New { .. } => return Ok(None),
         SourcePlan::Bind { path, recursive } => {
@@ -127,8 +131,14 @@ fn open_mount(mount: &MountPlan, leaf: &Leaf, limits: Limits) -> Result<Option<T
             };
             open_tree(CWD, path, flags).at("open mount source", path.display())?
         }
-        SourcePlan::CgroupLeaf => open_tree(leaf, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
-            .at("open mount source", "cgroup")?,
+        SourcePlan::CgroupLeaf => {
+            let cgroup = cgroup.ok_or_else(|| {
+                Error::new(ErrorKind::Unsupported, "open mount source", "cgroup")
+                    .because("without a cgroup of its own the container needs a cgroup namespace")
+            })?;
+            open_tree(cgroup, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
+                .at("open mount source", "cgroup")?
+        }
     };
     let at = mount.destination.display();
     if let SourcePlan::Bind { path, .. } = &mount.source

@@ -42,12 +42,8 @@ fn a_leaf_in_use_is_refused_and_left_alone() {
     let shell = Shell::inside(&first, "read line; echo alive");
     let error = parent.leaf("x", "{}").unwrap_err();
     assert_eq!(error.kind, CgroupErrorKind::InUse);
-    assert!(
-        error
-            .to_string()
-            .contains("already exists and is not empty"),
-        "{error}"
-    );
+    let text = error.to_string();
+    assert!(text.contains("container's cgroup is not empty"), "{text}");
     assert_eq!(first.pids().unwrap(), [shell.pid()]);
     let (ok, out) = shell.finish();
     assert_eq!((ok, out.as_str()), (true, "alive\n"));
@@ -74,20 +70,25 @@ fn an_empty_leftover_is_replaced_by_a_new_cgroup_without_its_settings() {
 }
 
 #[test]
-fn a_leftover_with_sub_cgroups_or_a_frozen_one_is_refused() {
+fn a_leftover_goes_with_its_empty_sub_cgroups_and_a_frozen_one_is_refused() {
     let Some(parent) = Parent::new("strange leftovers") else {
         return;
     };
+    parent.cgroup("x/y");
+    drop(parent.leaf("x", "{}").unwrap());
+    assert!(!parent.exists("x"));
     let nested = parent.cgroup("x/y");
-    assert_eq!(
-        parent.leaf("x", "{}").unwrap_err().kind,
-        CgroupErrorKind::InUse
-    );
-    nested.remove(SOON).unwrap();
+    let shell = Shell::inside(&nested, "read line");
+    let error = parent.leaf("x", "{}").unwrap_err();
+    assert_eq!(error.kind, CgroupErrorKind::InUse);
+    shell.finish();
     parent.write("x/cgroup.freeze", "1");
-    assert_eq!(
-        parent.leaf("x", "{}").unwrap_err().kind,
-        CgroupErrorKind::Frozen
+    let error = parent.leaf("x", "{}").unwrap_err();
+    assert_eq!(error.kind, CgroupErrorKind::Frozen);
+    let text = error.to_string();
+    assert!(
+        text.contains("container's cgroup unexpectedly frozen"),
+        "{text}"
     );
     assert!(parent.exists("x"));
 }

@@ -114,3 +114,43 @@ fn a_tree_deeper_than_a_path_can_name_is_listed_and_removed() {
     cgroup.remove(SOON).unwrap();
     assert!(!parent.exists("x"));
 }
+
+#[test]
+fn the_end_of_the_last_process_is_heard_of() {
+    let Some(parent) = Parent::new("watch") else {
+        return;
+    };
+    let cgroup = parent.cgroup("x");
+    let shell = Shell::inside(&cgroup, "read more");
+    let mut watcher = cgroup.watch().unwrap();
+    let soon = Some(Duration::from_millis(20));
+    assert_eq!(watcher.next(soon), Ok(None), "nothing happened");
+    cgroup.kill().unwrap();
+    assert_eq!(watcher.next(Some(SOON)), Ok(Some(crate::Event::Ended)));
+    shell.finish();
+    cgroup.remove(SOON).unwrap();
+    assert_eq!(watcher.next(None), Ok(Some(crate::Event::Ended)), "removed");
+}
+
+#[test]
+fn a_cgroup_is_given_to_another_user_without_its_limits() {
+    use std::os::unix::fs::MetadataExt;
+    let Some(parent) = Parent::new("delegation") else {
+        return;
+    };
+    let leaf = parent.leaf("x", "{}").unwrap();
+    leaf.delegate(4711).unwrap();
+    let dir = parent.root.path().join(&parent.name).join("x");
+    let owner = |file: &str| std::fs::metadata(dir.join(file)).unwrap().uid();
+    for (file, wanted) in [
+        (".", 4711),
+        ("cgroup.procs", 4711),
+        ("cgroup.subtree_control", 4711),
+        ("cgroup.threads", 4711),
+        ("cgroup.max.depth", 0),
+        ("cgroup.freeze", 0),
+        ("cgroup.kill", 0),
+    ] {
+        assert_eq!(owner(file), wanted, "{file}");
+    }
+}

@@ -1,0 +1,106 @@
+//! Where a container's processes are: a cgroup of their own, or, for an ordinary user who may not make
+//! one and asked for no limit, wherever the caller is.
+
+use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Leaf, Resources};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Host;
+use crate::plan::Plan;
+use rustix::process::geteuid;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// A place that was made; undone when dropped before [`Place::commit`].
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A cgroup of the container's own.
+    Own(Leaf),
+    /// The caller's cgroup, which nobody may limit, freeze or kill as the container's.
+    Callers,
+}
+
+impl Place {
+    /// Makes it, with its limits and its owner.
+    ///
+    /// # Errors
+    /// What the kernel answers; for an ordinary user without a delegated cgroup, which limits could
+    /// not be applied.
+    pub(crate) fn make(plan: &Plan, host: &Host) -> Result<Place> {
+        let path = plan.cgroup.as_ref().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidSpec, "create cgroup", "").because("it has no path")
+        })?;
+        let leaf = match leaf(path, &plan.resources, host) {
+            Ok(leaf) => leaf,
+            Err(error) if may_do_without(&error, host) => {
+                return without(path, &plan.resources, error);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(owner) = plan.cgroup_owner() {
+            leaf.delegate(owner)?;
+        }
+        Ok(Place::Own(leaf))
+    }
+
+    /// For `CLONE_INTO_CGROUP`.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.cgroup().map(AsFd::as_fd)
+    }
+
+    /// The container's own cgroup.
+    pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
+        match self {
+            Place::Own(leaf) => Some(leaf.cgroup()),
+            Place::Callers => None,
+        }
+    }
+
+    /// Keeps it.
+    pub(crate) fn commit(self) {
+        if let Place::Own(leaf) = self {
+            leaf.commit();
+        }
+    }
+}
+
+fn leaf(path: &CgroupPath, resources: &Resources, host: &Host) -> Result<Leaf> {
+    let root = CgroupRoot::find()?;
+    if geteuid().is_root() {
+        return Ok(Leaf::create(&root, path, resources)?);
+    }
+    // Nothing at the root of the hierarchy belongs to an ordinary user, but what is beside its own
+    // cgroup may.
+    let own = host.read("self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.beside(own.unwrap_or("/").trim_end())?;
+    Ok(Leaf::create(&root, &path, resources)?)
+}
+
+/// Is the caller an ordinary user, be it one who is root of a user namespace, and was it refused?
+fn may_do_without(error: &Error, host: &Host) -> bool {
+    let refused = [CgroupErrorKind::Permission, CgroupErrorKind::NoCgroup2].map(ErrorKind::from);
+    refused.contains(&error.kind()) && is_ordinary(host)
+}
+
+fn is_ordinary(host: &Host) -> bool {
+    /// Of the first user namespace, where root is the machine's.
+    const EVERY_ID: &str = "4294967295";
+    let map = host.read("self/uid_map").unwrap_or_default();
+    !geteuid().is_root() || !map.split_ascii_whitespace().eq(["0", "0", EVERY_ID])
+}
+
+fn without(path: &CgroupPath, resources: &Resources, error: Error) -> Result<Place> {
+    if path.was_asked_for() {
+        return Err(error);
+    }
+    if !resources.has_limits() {
+        return Ok(Place::Callers);
+    }
+    Err(Error::new(
+        ErrorKind::Denied,
+        "apply",
+        resources.settings().join(", "),
+    )
+    .because(format!(
+        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {error}"
+    ))
+    .with_hint("have a cgroup delegated to this user (systemd: Delegate=yes), or drop the limits"))
+}
