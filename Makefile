@@ -13,10 +13,10 @@ PREFIX     ?= /usr/local
 RUNTIME    ?= $(HOSTRUN)
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root test-clients oracle test-long bench
+ROOT_TARGETS := test-root test-clients oracle test-long evil bench
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
-.PHONY: help setup build demo check unit test test-root test-clients oracle test-vm test-long room install bench clean
+.PHONY: help setup build demo check unit test test-root test-clients oracle test-vm test-long evil room install bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -61,6 +61,9 @@ test-vm: build ## limits, in a virtual machine with every cgroup v2 controller: 
 
 test-long: build ## 10,000 runs of a payload that exits at once, and 10,000 of every race
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test race
+
+evil: build ## the corpus of attacks under every runtime installed: who resists what
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(SUITE) --test evil -- --nocapture
 
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room

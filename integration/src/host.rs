@@ -47,6 +47,14 @@ pub fn skip(test: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
+/// Prints what a person asked for, past the test harness.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn say(text: &str) -> Result<()> {
+    Ok(std::io::stderr().write_all(text.as_bytes())?)
+}
+
 /// The mount table of this test, one line a mount, without the numbers that change.
 ///
 /// # Errors

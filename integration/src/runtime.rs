@@ -72,6 +72,13 @@ impl Runtime {
         Ok(Self { program })
     }
 
+    /// Another runtime of this machine by its name, where it is installed.
+    pub fn installed(name: &str) -> Option<Self> {
+        let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+        let paths = folders.map(|folder| Path::new(folder).join(name));
+        paths.into_iter().find_map(|path| Self::at(path).ok())
+    }
+
     /// The path of its binary.
     pub fn program(&self) -> &Path {
         &self.program
@@ -91,6 +98,12 @@ impl Runtime {
     /// Whether this is the oracle, which has its own error texts and exit codes.
     pub fn is_runc(&self) -> bool {
         self.program.file_name().is_some_and(|name| name == "runc")
+    }
+
+    /// Whether this is hostrun, which alone knows options that are its own.
+    pub fn is_hostrun(&self) -> bool {
+        let peers = ["runc", "crun", "youki"];
+        !peers.iter().any(|peer| self.program.ends_with(peer))
     }
 
     /// A call with these arguments; output and time limit can be set before it runs.

@@ -140,7 +140,7 @@ impl Stage {
             OsStr::new("--root").to_owned(),
             self.root().into_os_string(),
         ];
-        if !runtime.is_runc() {
+        if runtime.is_hostrun() {
             words.extend([
                 OsStr::new("--store").to_owned(),
                 self.store().into_os_string(),
@@ -193,7 +193,7 @@ impl Stage {
 
     /// The containers hostrun's store knows, running or not.
     fn known_containers(&self) -> Vec<String> {
-        if self.runtime.is_runc() || !self.store().exists() {
+        if !self.runtime.is_hostrun() || !self.store().exists() {
             return Vec::new();
         }
         let list = self.call(["ps", "-a", "-q", "--no-trunc"]).run();

@@ -148,16 +148,12 @@ fn what_is_not_supported_yet_is_refused_by_its_path() -> Result<()> {
         for (path, value) in [
             ("/hooks/prestart", json!([{"path": "/bin/true"}])),
             ("/hooks/createRuntime", json!([{"path": "/bin/true"}])),
-            ("/process/apparmorProfile", json!("unconfined-x")),
-            ("/process/selinuxLabel", json!("a:b:c:d")),
-            ("/process/scheduler", json!({"policy": "SCHED_BATCH"})),
-            (
-                "/process/ioPriority",
-                json!({"class": "IOPRIO_CLASS_IDLE", "priority": 1}),
-            ),
             ("/linux/mountLabel", json!("a:b:c:d")),
             ("/linux/intelRdt", json!({"closID": "x"})),
-            ("/linux/personality", json!({"domain": "LINUX32"})),
+            (
+                "/linux/personality",
+                json!({"domain": "LINUX32", "flags": ["ADDR_NO_RANDOMIZE"]}),
+            ),
             (
                 "/mounts/-",
                 json!({"destination": "/x", "type": "bind", "source": "/etc", "options": ["bind"],

@@ -218,6 +218,7 @@ impl Container {
             .unwrap_or_default();
         Ok(Names {
             plan: None,
+            process: None,
             root: None,
             candidates: vec![PathBuf::from(&program)],
             program,

@@ -1,5 +1,6 @@
 //! A further process in a running container: the same line with everything joined.
 
+use crate::affinity::Bound;
 use crate::attend::attend;
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::clone::{Child, clone_in};
@@ -33,7 +34,9 @@ impl Container {
         let mut timings = Timings::start();
         let (record, pidfd) = self.alive("exec in container")?;
         let host = &self.runtime.host;
-        let mut plan = Plan::for_exec(&self.spec()?, &request.process, host.facts()?)?;
+        let spec = self.spec()?;
+        let facts = host.facts(&spec, Some(&request.process))?;
+        let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
         timings.mark("plan");
         let cgroup = self.joinable_cgroup(&record, request.cgroup.as_deref())?;
         let root = self.root()?;
@@ -145,6 +148,13 @@ impl Container {
             seccomp: plan.seccomp.as_ref().map(seccomp),
             ..tables.orders(&plan.process, line)
         };
+        // It is born in the cgroup, so where it begins is where its maker runs.
+        let initial = plan
+            .process
+            .treatment
+            .affinity
+            .and_then(|affinity| affinity.initial);
+        let _bound = initial.as_ref().map(Bound::to).transpose()?;
         clone_in(0, cgroup, &orders)
     }
 }

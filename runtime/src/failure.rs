@@ -16,6 +16,8 @@ use std::path::PathBuf;
 pub(crate) struct Names<'a> {
     /// The plan, where it is still at hand.
     pub(crate) plan: Option<&'a Plan>,
+    /// What is said of the process, where it is still at hand.
+    pub(crate) process: Option<&'a ProcessPlan>,
     /// The container's root, to see what is wrong with a program.
     pub(crate) root: Option<BorrowedFd<'a>>,
     /// `argv[0]`.
@@ -28,7 +30,7 @@ pub(crate) struct Names<'a> {
 
 impl<'a> Names<'a> {
     pub(crate) fn new(
-        process: &ProcessPlan,
+        process: &'a ProcessPlan,
         plan: Option<&'a Plan>,
         root: BorrowedFd<'a>,
     ) -> Names<'a> {
@@ -39,6 +41,7 @@ impl<'a> Names<'a> {
             .map(|program| program.to_string_lossy().into_owned());
         Names {
             plan,
+            process: Some(process),
             root: Some(root),
             program: program.unwrap_or_default(),
             candidates: process.candidates.iter().map(path).collect(),
@@ -66,8 +69,8 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
         Step::Device | Step::DeviceMismatch => device(step, index, errno, names),
         Step::Mask | Step::ReadonlyPath => hidden(step, index, errno, names),
         Step::Sysctl => at("set sysctl", sysctl(index, names)),
-        Step::Rlimit => at("set limit", rlimit(index, names))
-            .with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        Step::Rlimit => rlimit(index, errno, names),
+        Step::Scheduler => scheduler(errno, names),
         Step::Join => at("join namespace", String::new()),
         Step::Capabilities => at("set", "the capabilities".into())
             .with_hint("the config may ask for a capability that hostrun itself does not have"),
@@ -99,6 +102,12 @@ fn verb(step: Step) -> &'static str {
         Step::CloseFds => "close descriptors",
         Step::NoNewPrivileges => "set no_new_privs",
         Step::Seccomp => "install the seccomp filter",
+        Step::Affinity => "set final CPU affinity",
+        Step::IoPriority => "failed to set io priority",
+        Step::MemoryPolicy => "set memory policy by set_mempolicy",
+        Step::Personality => "set personality",
+        Step::ApparmorProfile => "unable to apply apparmor profile",
+        Step::SelinuxLabel => "can't set process label",
         Step::Park => "wait to be started",
         _ => "start",
     }
@@ -179,14 +188,36 @@ fn sysctl(index: usize, names: &Names<'_>) -> String {
         .map_or_else(String::new, |sysctl| sysctl.key.clone())
 }
 
-fn rlimit(index: usize, names: &Names<'_>) -> String {
-    names
-        .plan
-        .and_then(|plan| plan.process.rlimits.get(index))
-        .map_or_else(String::new, |limit| {
-            format!(
-                "RLIMIT number {} to {}:{}",
-                limit.resource, limit.soft, limit.hard
-            )
-        })
+fn rlimit(index: usize, errno: i32, names: &Names<'_>) -> Error {
+    let limit = names.process.and_then(|process| process.rlimits.get(index));
+    let subject = limit.map_or_else(String::new, |limit| {
+        let number = |value: u64| match value {
+            u64::MAX => "unlimited".to_owned(),
+            value => value.to_string(),
+        };
+        let (soft, hard) = (number(limit.soft), number(limit.hard));
+        format!("type {} (soft {soft}, hard {hard})", limit.resource)
+    });
+    let error = Error::from_errno(errno, "error setting rlimit", subject);
+    match Errno::from_raw(errno) {
+        Errno::EPERM => error.with_hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        _ => error,
+    }
+}
+
+fn scheduler(errno: i32, names: &Names<'_>) -> Error {
+    let error = Error::from_errno(errno, "error setting scheduler", "");
+    let cpuset = names
+        .process
+        .is_some_and(|process| process.treatment.has_cpuset);
+    match Errno::from_raw(errno) {
+        // sched_setattr(2): a deadline is for processes that may run everywhere.
+        Errno::EPERM if cpuset => {
+            error.because("process scheduler can't be used together with AllowedCPUs")
+        }
+        Errno::EPERM => {
+            error.with_hint("real-time policies and higher priorities need CAP_SYS_NICE")
+        }
+        _ => error,
+    }
 }

@@ -2,7 +2,8 @@
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::plan::Facts;
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstatfs, open, openat};
+use oci_spec::runtime::{Process, Spec};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstatfs, open, openat, statfs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
@@ -33,8 +34,8 @@ impl Host {
         Ok(self.proc.get_or_init(|| proc).as_fd())
     }
 
-    /// What plans depend on.
-    pub(crate) fn facts(&self) -> Result<Facts> {
+    /// What plans for a container with this config depend on.
+    pub(crate) fn facts(&self, spec: &Spec, process: Option<&Process>) -> Result<Facts> {
         let last_capability = if let Some(last) = self.last_capability.get() {
             *last
         } else {
@@ -42,9 +43,13 @@ impl Host {
             *self.last_capability.get_or_init(|| last)
         };
         let kcore = accessat(self.proc()?, "kcore", Access::EXISTS, AtFlags::empty()).is_ok();
+        let processes = || spec.process().iter().chain(process);
+        let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
         Ok(Facts {
             last_capability,
             kcore,
+            apparmor: processes().any(|p| some(p.apparmor_profile())) && has_apparmor(),
+            selinux: processes().any(|p| some(p.selinux_label())) && has_selinux(),
         })
     }
 
@@ -106,4 +111,18 @@ impl Host {
         let start = fields.nth(18)?.parse().ok()?;
         (!matches!(state, "Z" | "X")).then_some(start)
     }
+}
+
+/// AppArmor is built in, switched on and has its files.
+fn has_apparmor() -> bool {
+    let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|text| text.starts_with(b"Y"))
+        && std::path::Path::new("/sys/kernel/security/apparmor").exists()
+}
+
+/// SELinux has its file system only where it is in force.
+fn has_selinux() -> bool {
+    const SELINUX_MAGIC: u64 = 0xf97c_ff8c;
+    let found = statfs("/sys/fs/selinux");
+    found.is_ok_and(|found| u64::try_from(found.f_type).ok() == Some(SELINUX_MAGIC))
 }

@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+pub mod affinity;
 mod attend;
 mod bundle;
 mod cgroup;

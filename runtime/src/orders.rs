@@ -6,10 +6,12 @@ use crate::plan::mounts::{MountPlan, SourcePlan};
 use crate::plan::namespaces::Kind;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sysctls::SysctlPlan;
+use crate::plan::treatment as plan;
 use crate::prepare::{Line, Prepared, Tree};
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
-    Console, Device, Identity, Join, Link, Make, Mount, Orders, Root, Seccomp, Source, Sysctl,
+    Affinity, Console, Device, Identity, Join, Labels, Link, Make, MemoryPolicy, Mount, Orders,
+    Root, Seccomp, Source, Sysctl, Treatment,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
@@ -80,6 +82,11 @@ impl<'a> Tables<'a> {
             rlimits: &process.rlimits,
             stdio: line.stdio.numbers(),
             preserved_fds: line.preserved_fds,
+            treatment: treatment(&process.treatment),
+            labels: Labels {
+                apparmor: process.labels.apparmor.as_deref(),
+                selinux: process.labels.selinux.as_deref(),
+            },
             identity: Identity {
                 uid: process.uid,
                 gid: process.gid,
@@ -234,6 +241,26 @@ pub(crate) fn seccomp(filter: &hostrun_seccomp_profiles::Filter) -> Seccomp<'_> 
     Seccomp {
         program: filter.program(),
         flags: filter.flags(),
+    }
+}
+
+/// A new container runs wherever its cgroup lets it; one that joins may be told where.
+fn treatment(plan: &plan::Treatment) -> Treatment<'_> {
+    Treatment {
+        affinity: match &plan.affinity {
+            None => Affinity::All,
+            Some(affinity) => affinity
+                .last
+                .as_ref()
+                .map_or(Affinity::Inherited, Affinity::Only),
+        },
+        memory: plan.memory.as_ref().map(|policy| MemoryPolicy {
+            mode: policy.mode,
+            nodes: &policy.nodes,
+        }),
+        personality: plan.personality,
+        io_priority: plan.io_priority,
+        scheduler: plan.scheduler,
     }
 }
 

@@ -43,7 +43,12 @@ impl Runtime {
     /// What was asked > what is meant > what is needed > the clone > its report > a record.
     fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
         let mut timings = Timings::start();
-        let plan = Plan::from_spec(id, &request.spec, &request.bundle, self.host.facts()?)?;
+        let plan = Plan::from_spec(
+            id,
+            &request.spec,
+            &request.bundle,
+            self.host.facts(&request.spec, None)?,
+        )?;
         timings.mark("plan");
         let order = Order {
             host: &self.host,

@@ -12,6 +12,7 @@ mod devices;
 mod exec;
 mod hide;
 mod identity;
+mod label;
 mod limits;
 mod mounts;
 mod namespaces;
@@ -21,6 +22,7 @@ mod report;
 mod root;
 mod session;
 pub mod sys;
+mod treatment;
 
 pub use orders::{Fd, Orders};
 pub use report::{Failure, Step, byte};
@@ -43,6 +45,7 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // If the parent dies while we build, nobody would ever tear us down.
     session::tie_to_parent(orders.parent)?;
     session::lead(orders)?;
+    treatment::spread(orders)?;
     // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
     // its /proc/PID/exe is the runtime's own binary until execve(2).
     if orders.time_offsets.is_none() {
@@ -50,6 +53,7 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     }
     // Needs the privileges of the parent's user namespace, so before any other is entered.
     limits::set_oom_score(orders)?;
+    limits::raise_hard_limits(orders)?;
     namespaces::join(orders, report_to)?;
     namespaces::set_time_offsets(orders)?;
     namespaces::become_root_of_user_namespace(orders)?;
@@ -58,16 +62,10 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
         session::hide()?;
     }
     session::join_keyring(orders)?;
+    // After the last clone, for the attributes are the process's own, and while a procfs can be made.
+    label::set_for_exec(orders)?;
     if let Some(root) = &orders.root {
-        // Nothing that follows may reach the host's mount namespace.
-        root::detach(root)?;
-        root::enter(root)?;
-        mounts::attach(root)?;
-        devices::make(root)?;
-        // Writes below /proc/sys, while the procfs is still writable.
-        limits::write_sysctls(orders.sysctls, root)?;
-        hide::mask(root)?;
-        hide::make_readonly(root)?;
+        build(orders, root)?;
     }
     // The terminal lives in the new devpts and covers the new /dev/console.
     let stdio = console::allocate(orders)?;
@@ -81,8 +79,31 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     }
     namespaces::name_and_connect(orders)?;
     session::connect_stdio(orders, &stdio)?;
+    treatment::apply(orders)?;
     // Late, because a small RLIMIT_NOFILE would break everything above.
     limits::set_rlimits(orders)?;
+    finish(orders, report_to, cwd)
+}
+
+/// The new root and all that is mounted in it.
+fn build(orders: &Orders<'_>, root: &orders::Root<'_>) -> Result<(), Failure> {
+    // Nothing that follows may reach the host's mount namespace.
+    root::detach(root)?;
+    root::enter(root)?;
+    mounts::attach(root)?;
+    devices::make(root)?;
+    // Writes below /proc/sys, while the procfs is still writable.
+    limits::write_sysctls(orders.sysctls, root)?;
+    hide::mask(root)?;
+    hide::make_readonly(root)
+}
+
+/// From the container's root to its program: privileges go, the filter comes.
+fn finish(
+    orders: &Orders<'_>,
+    report_to: &mut Fd,
+    cwd: Result<Fd, Failure>,
+) -> Result<core::convert::Infallible, Failure> {
     identity::drop_bounding_set(&orders.capabilities)?;
     let entered = cwd.and_then(exec::enter_cwd);
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;

@@ -1,6 +1,6 @@
 //! Limits and tunables of the process and its namespaces.
 
-use crate::orders::{Fd, Orders, Root, Sysctl};
+use crate::orders::{Fd, Join, Orders, Rlimit, Root, Sysctl};
 use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
 
@@ -46,6 +46,23 @@ fn write_sysctl(proc: Fd, sysctl: &Sysctl<'_>) -> sys::Result<()> {
     }
     sys::write(file, sysctl.value)?;
     sys::close(file);
+    Ok(())
+}
+
+/// Raises hard limits while that is still ours to do: whoever enters a user namespace leaves
+/// `CAP_SYS_RESOURCE` over the host behind. Soft limits stay, for small ones would break what follows.
+pub(crate) fn raise_hard_limits(orders: &Orders<'_>) -> Result<(), Failure> {
+    let enters = |join: &Join| join.flags & libc::CLONE_NEWUSER != 0;
+    if !orders.joins.iter().any(enters) {
+        return Ok(());
+    }
+    for (index, limit) in orders.rlimits.iter().enumerate() {
+        let fail = |errno| Step::Rlimit.failed_at(index, errno);
+        let (soft, hard) = sys::rlimit(limit.resource).map_err(fail)?;
+        if limit.hard > hard {
+            sys::set_rlimit(&Rlimit { soft, ..*limit }).map_err(fail)?;
+        }
+    }
     Ok(())
 }
 

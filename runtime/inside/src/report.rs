@@ -83,11 +83,25 @@ pub enum Step {
     Exec,
     /// The program resolves through a magic link of procfs; index of the candidate.
     ExecMagicLink,
+    /// `sched_setaffinity(2)`.
+    Affinity,
+    /// `sched_setattr(2)`.
+    Scheduler,
+    /// `ioprio_set(2)`.
+    IoPriority,
+    /// `set_mempolicy(2)`.
+    MemoryPolicy,
+    /// `personality(2)`.
+    Personality,
+    /// AppArmor's attribute.
+    ApparmorProfile,
+    /// SELinux' attributes.
+    SelinuxLabel,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 38] = [
+    pub const ALL: [Step; 45] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -126,6 +140,13 @@ impl Step {
         Step::Park,
         Step::Exec,
         Step::ExecMagicLink,
+        Step::Affinity,
+        Step::Scheduler,
+        Step::IoPriority,
+        Step::MemoryPolicy,
+        Step::Personality,
+        Step::ApparmorProfile,
+        Step::SelinuxLabel,
     ];
 
     /// The step with this number, if there is one.

@@ -1,5 +1,6 @@
 //! Ties to the parent: its death, its terminal, its descriptors; and the wait for `start`.
 
+use crate::label;
 use crate::orders::{Fd, Orders};
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
@@ -48,10 +49,17 @@ pub(crate) fn join_keyring(orders: &Orders<'_>) -> Result<(), Failure> {
     let Some(name) = orders.keyring else {
         return Ok(());
     };
+    if let Some(label) = orders.labels.selinux {
+        label::set_for_keys(label)?;
+    }
     match sys::join_session_keyring(name) {
         // A kernel without key management has no keys to leak.
-        Ok(_) | Err(Errno(libc::ENOSYS)) => Ok(()),
-        Err(errno) => Err(Step::Keyring.failed(errno)),
+        Ok(_) | Err(Errno(libc::ENOSYS)) => {}
+        Err(errno) => return Err(Step::Keyring.failed(errno)),
+    }
+    match orders.labels.selinux {
+        Some(_) => label::unset_for_keys(),
+        None => Ok(()),
     }
 }
 

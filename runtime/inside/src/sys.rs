@@ -11,11 +11,13 @@ mod file;
 mod mount;
 mod process;
 mod socket;
+mod treatment;
 
 pub(crate) use file::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;
 pub(crate) use socket::*;
+pub(crate) use treatment::*;
 
 /// An error number, as in `errno(3)`. Never a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! Pure: no system call, no environment, no clock. All refusals come at once.
 
 pub(crate) mod devices;
+mod inherit;
+pub(crate) mod label;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 mod options;
@@ -11,6 +13,7 @@ mod refusal;
 pub(crate) mod sysctls;
 #[cfg(test)]
 mod tests;
+pub(crate) mod treatment;
 
 use crate::cgroup::{CgroupPath, Resources};
 use crate::error::Result;
@@ -49,6 +52,10 @@ pub(crate) struct Facts {
     pub(crate) last_capability: u32,
     /// Has it a `/proc/kcore`?
     pub(crate) kcore: bool,
+    /// Is AppArmor in force? Looked up only for a config that names a profile.
+    pub(crate) apparmor: bool,
+    /// Is SELinux in force? Looked up only for a config that has a label.
+    pub(crate) selinux: bool,
 }
 
 impl Plan {
@@ -75,7 +82,9 @@ impl Plan {
             refusals.refuse("process", "is missing");
             &default_process
         });
-        let process = process::plan(process, facts.last_capability, &mut refusals);
+        let mut process = process::plan(process, linux, facts, &mut refusals);
+        // That is about processes that join; the first one runs wherever its cgroup lets it.
+        process.treatment.affinity = None;
         refuse_shared_setgroups(&namespaces, &process, &mut refusals);
         let plan = Plan {
             hostname: name(
@@ -153,16 +162,12 @@ impl Plan {
         let mut refusals = Refusals::default();
         let default_linux = Linux::default();
         let linux = spec.linux().as_ref().unwrap_or(&default_linux);
-        let mut plan = ExecPlan {
-            process: process::plan(process, facts.last_capability, &mut refusals),
+        let process = inherit::from_container(process, spec);
+        let plan = ExecPlan {
+            process: process::plan(&process, linux, facts, &mut refusals),
             seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
             namespaces: namespaces::plan(linux, &mut refusals),
         };
-        if plan.process.oom_score_adj.is_none() {
-            // The container's own, as its first process has it.
-            let score = spec.process().as_ref().and_then(Process::oom_score_adj);
-            plan.process.oom_score_adj = score.map(|score| score.to_string().into_bytes());
-        }
         refusals.finish()?;
         Ok(plan)
     }
@@ -213,8 +218,6 @@ fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
                 .is_some_and(|label| !label.is_empty()),
         ),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
-        ("linux.personality", linux.personality().is_some()),
         (
             "linux.netDevices",
             linux

@@ -1,8 +1,11 @@
 //! `process`: who the payload is, what it runs and what it may do.
 
+use super::Facts;
+use super::label::{self, Labels};
 use super::refusal::Refusals;
+use super::treatment::{self, Treatment};
 use hostrun_inside::orders::{Capabilities, Rlimit};
-use oci_spec::runtime::{Capability, LinuxCapabilities, PosixRlimitType, Process};
+use oci_spec::runtime::{Capability, Linux, LinuxCapabilities, PosixRlimitType, Process};
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::path::Path;
@@ -28,6 +31,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) terminal: Option<(u16, u16)>,
     /// `HOME` is not in the environment and must be looked up.
     pub(crate) needs_home: bool,
+    pub(crate) treatment: Treatment,
+    pub(crate) labels: Labels,
 }
 
 /// Where programs are looked for when the environment does not say.
@@ -36,14 +41,18 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// The largest id; one more means "leave alone" to `setresuid(2)`.
 const MAX_ID: u32 = u32::MAX - 1;
 
-/// Reads the section. `last` is the highest capability the kernel knows.
-pub(crate) fn plan(process: &Process, last: u32, refusals: &mut Refusals) -> ProcessPlan {
-    refuse_unsupported(process, refusals);
+/// Reads the section, and what `linux` says of every process.
+pub(crate) fn plan(
+    process: &Process,
+    linux: &Linux,
+    facts: Facts,
+    refusals: &mut Refusals,
+) -> ProcessPlan {
     let environment = environment(process.env().as_deref().unwrap_or_default());
     let args = process.args().as_deref().unwrap_or_default();
     let candidates = match args.first().map(String::as_str) {
         None | Some("") => {
-            refusals.refuse("process.args", "names no program");
+            refusals.refuse("process.args", "args must not be empty");
             Vec::new()
         }
         Some(program) => candidates(program, &environment, refusals),
@@ -57,8 +66,10 @@ pub(crate) fn plan(process: &Process, last: u32, refusals: &mut Refusals) -> Pro
             refusals.refuse(json, "is no id");
         }
     }
-    if !process.cwd().is_absolute() {
-        refusals.refuse("process.cwd", "must be absolute");
+    if process.cwd().as_os_str().is_empty() {
+        refusals.refuse("process.cwd", "Cwd property must not be empty");
+    } else if !process.cwd().is_absolute() {
+        refusals.refuse("process.cwd", "Cwd must be an absolute path");
     }
     ProcessPlan {
         argv: args
@@ -76,29 +87,17 @@ pub(crate) fn plan(process: &Process, last: u32, refusals: &mut Refusals) -> Pro
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
         umask: user.umask(),
-        capabilities: capabilities(process.capabilities().as_ref(), last, refusals),
+        capabilities: capabilities(
+            process.capabilities().as_ref(),
+            facts.last_capability,
+            refusals,
+        ),
         rlimits: rlimits(process, refusals),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: oom_score_adj(process, refusals),
         terminal: process.terminal().unwrap_or(false).then(|| size(process)),
-    }
-}
-
-/// What the spec has and this version does not do yet.
-fn refuse_unsupported(process: &Process, refusals: &mut Refusals) {
-    let text = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());
-    let found = [
-        ("process.apparmorProfile", text(process.apparmor_profile())),
-        ("process.selinuxLabel", text(process.selinux_label())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        (
-            "process.execCPUAffinity",
-            process.exec_cpu_affinity().is_some(),
-        ),
-    ];
-    for (json, _) in found.into_iter().filter(|(_, found)| *found) {
-        refusals.unsupported(json, "is not supported yet");
+        treatment: treatment::plan(process, linux, refusals),
+        labels: label::plan(process, facts, refusals),
     }
 }
 

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const FACTS: Facts = Facts {
     last_capability: 40,
     kcore: true,
+    apparmor: true,
+    selinux: true,
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {

@@ -127,6 +127,7 @@ pub(crate) fn fchown(fd: Fd, uid: u32, gid: u32) -> Result<i32> {
 pub(crate) struct Stat {
     pub(crate) mode: u32,
     pub(crate) number: u64,
+    pub(crate) inode: u64,
 }
 
 /// `newfstatat(2)` of the descriptor itself (empty name) or of a name in it, never followed.
@@ -144,6 +145,7 @@ pub(crate) fn stat(directory: Fd, name: &CStr) -> Result<Stat> {
     Ok(Stat {
         mode: stat.st_mode,
         number: stat.st_rdev,
+        inode: stat.st_ino,
     })
 }
 

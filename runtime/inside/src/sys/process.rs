@@ -71,6 +71,20 @@ pub(crate) fn set_rlimit(limit: &Rlimit) -> Result<i32> {
     )
 }
 
+/// `prlimit(2)`: our own soft and hard limit.
+pub(crate) fn rlimit(resource: u32) -> Result<(u64, u64)> {
+    let mut value: [u64; 2] = [0; 2];
+    call!(
+        libc::SYS_prlimit64,
+        0_i32,
+        resource,
+        null_mut::<u64>(),
+        value.as_mut_ptr()
+    )?;
+    let [soft, hard] = value;
+    Ok((soft, hard))
+}
+
 /// `keyctl(2)` `KEYCTL_JOIN_SESSION_KEYRING`.
 pub(crate) fn join_session_keyring(name: &CStr) -> Result<i32> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
