@@ -12,12 +12,14 @@ pub mod elf;
 pub mod field;
 pub mod host;
 pub mod image;
+pub mod kernel;
 pub mod leaks;
 pub mod namespace;
 pub mod oracle;
 pub mod pty;
 pub mod refusal;
 pub mod runtime;
+pub mod sources;
 pub mod stage;
 
 pub use bundle::Bundle;

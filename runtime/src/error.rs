@@ -68,6 +68,14 @@ impl Error {
         }))
     }
 
+    /// The errno it came from, if it did.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        match self.0.cause {
+            Cause::Errno(errno) => Some(errno as i32),
+            _ => None,
+        }
+    }
+
     /// From an errno, with the kind it suggests.
     pub(crate) fn from_errno(
         errno: impl Into<i32>,

@@ -9,6 +9,8 @@
 //! none of this: one on a read-only mount, with fs-verity, or of a user whom the
 //! container's user namespace does not know.
 
+mod memory;
+
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::sys;
 use rustix::fs::{
@@ -18,7 +20,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use serde::Deserialize;
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -105,14 +107,10 @@ pub fn ensure() -> Result<()> {
     if is_sealed()? {
         return Ok(());
     }
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, EXE, flags).at("clone", EXE)?;
-    sys::set_mount_attributes(&tree, 1, 0, false).at("make read-only", EXE)?;
-    if !is_readonly(tree.as_fd())? {
-        return Err(
-            Error::new(ErrorKind::System, "make read-only", EXE).because("the kernel did not")
-        );
-    }
+    let program = match readonly_mount() {
+        Err(error) if error.errno() == Some(libc::ENOSYS) => memory::copy()?,
+        other => other?,
+    };
     let argv: Vec<CString> = std::env::args_os()
         .filter_map(|arg| CString::new(arg.into_vec()).ok())
         .collect();
@@ -120,7 +118,18 @@ pub fn ensure() -> Result<()> {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
     };
     let envp: Vec<CString> = std::env::vars_os().filter_map(variable).collect();
-    Err(sys::exec_descriptor(tree.as_fd(), &argv, &envp)).at("execute anew", EXE)
+    Err(sys::exec_descriptor(program.as_fd(), &argv, &envp)).at("execute anew", EXE)
+}
+
+/// The program on a detached mount that is read-only.
+fn readonly_mount() -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, EXE, flags).at("clone", EXE)?;
+    sys::set_mount_attributes(&tree, 1, 0, false).at("make read-only", EXE)?;
+    if is_readonly(tree.as_fd())? {
+        return Ok(tree);
+    }
+    Err(Error::new(ErrorKind::System, "make read-only", EXE).because("the kernel did not"))
 }
 
 const EXE: &str = "/proc/self/exe";
@@ -131,7 +140,7 @@ const EXE: &str = "/proc/self/exe";
 /// What the kernel refuses.
 pub fn is_sealed() -> Result<bool> {
     let own = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open", EXE)?;
-    Ok(is_readonly(own.as_fd())? || has_verity(own.as_fd()))
+    Ok(is_readonly(own.as_fd())? || has_verity(own.as_fd()) || memory::is_running_from())
 }
 
 fn is_readonly(file: BorrowedFd<'_>) -> Result<bool> {

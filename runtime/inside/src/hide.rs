@@ -105,12 +105,22 @@ pub(crate) fn make_readonly(root: &Root<'_>) -> Result<(), Failure> {
             continue;
         };
         let tree = sys::clone_tree(target, c"", true).map_err(fail)?;
-        sys::set_attributes(tree, MOUNT_ATTR_RDONLY, 0, true).map_err(fail)?;
         sys::attach(tree, target).map_err(fail)?;
+        set_readonly(tree).map_err(fail)?;
         sys::close(tree);
         sys::close(target);
     }
     Ok(())
+}
+
+/// With all that is mounted below; before Linux 5.12 that cannot be had, and the path itself is
+/// what other runtimes stop at, too.
+fn set_readonly(tree: Fd) -> sys::Result<()> {
+    match sys::set_attributes(tree, MOUNT_ATTR_RDONLY, 0, true) {
+        Err(Errno(libc::ENOSYS)) => sys::set_attributes(tree, MOUNT_ATTR_RDONLY, 0, false),
+        other => other,
+    }
+    .map(drop)
 }
 
 /// A path the kernel or the image does not have needs no cover.

@@ -16,6 +16,7 @@ mod label;
 mod limits;
 mod mounts;
 mod namespaces;
+mod old_kernel;
 pub mod orders;
 mod paths;
 mod report;

@@ -15,10 +15,10 @@ pub(crate) fn detach(root: &Root<'_>) -> Result<(), Failure> {
 /// Attaches the new root over the old one, which needs no directory of the host, and stands in it.
 pub(crate) fn enter(root: &Root<'_>) -> Result<(), Failure> {
     let fail = |errno| Step::Root.failed(errno);
+    sys::attach_over_root(root.tree).map_err(fail)?;
     // pivot_root(2) refuses a shared root, and what is mounted below one would show on the host.
     // As a slave it still receives what the host mounts there.
     sys::set_attributes(root.tree, 0, libc::MS_SLAVE, true).map_err(fail)?;
-    sys::attach_over_root(root.tree).map_err(fail)?;
     sys::fchdir(root.tree).map(drop).map_err(fail)
 }
 

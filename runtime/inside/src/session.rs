@@ -79,9 +79,23 @@ pub(crate) fn connect_stdio(orders: &Orders<'_>, stdio: &[Fd; 3]) -> Result<(), 
         }
     }
     let first = orders.preserved_fds.saturating_add(3);
-    sys::close_range_on_exec(first)
-        .map(drop)
-        .map_err(|errno| Step::CloseFds.failed(errno))
+    match sys::close_range_on_exec(first) {
+        // Before Linux 5.11: nothing but what was kept is open besides what we opened ourselves,
+        // which closes on exec anyway.
+        Err(Errno(libc::EINVAL)) => close_kept_on_exec(orders),
+        other => other.map(drop),
+    }
+    .map_err(|errno| Step::CloseFds.failed(errno))
+}
+
+fn close_kept_on_exec(orders: &Orders<'_>) -> sys::Result<()> {
+    let kept = orders.kept.iter();
+    let mut kept = kept.filter(|fd| fd.0.unsigned_abs() >= orders.preserved_fds.saturating_add(3));
+    kept.try_for_each(|fd| match sys::close_on_exec(*fd) {
+        // Closed since, or the place of one that was never open.
+        Ok(_) | Err(Errno(libc::EBADF)) => Ok(()),
+        Err(errno) => Err(errno),
+    })
 }
 
 /// Tells the parent that all is ready, and waits for somebody to start the payload.

@@ -38,6 +38,11 @@ pub(crate) fn close_range_on_exec(first: u32) -> Result<i32> {
     call!(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC)
 }
 
+/// `fcntl(2)` `F_SETFD`: one descriptor closes on exec.
+pub(crate) fn close_on_exec(fd: Fd) -> Result<i32> {
+    call!(libc::SYS_fcntl, fd.0, libc::F_SETFD, libc::FD_CLOEXEC)
+}
+
 /// `fchdir(2)`.
 pub(crate) fn fchdir(fd: Fd) -> Result<i32> {
     call!(libc::SYS_fchdir, fd.0)
@@ -155,6 +160,14 @@ pub(crate) fn filesystem_magic(fd: Fd) -> Result<u64> {
     let mut stat: libc::statfs = unsafe { zeroed() };
     call!(libc::SYS_fstatfs, fd.0, &raw mut stat)?;
     Ok(stat.f_type)
+}
+
+/// `fstatfs(2)`: `ST_*` flags of the mount.
+pub(crate) fn filesystem_flags(fd: Fd) -> Result<u64> {
+    // SAFETY: all zeroes is a valid statfs.
+    let mut stat: libc::statfs = unsafe { zeroed() };
+    call!(libc::SYS_fstatfs, fd.0, &raw mut stat)?;
+    Ok(stat.f_flags)
 }
 
 /// `umask(2)`; returns the old one.

@@ -1,6 +1,7 @@
 //! Mounts, by descriptor.
 
-use super::{Result, call, check};
+use super::{Errno, Result, call, check};
+use crate::old_kernel;
 use crate::orders::Fd;
 use core::ffi::{CStr, c_char};
 use core::mem::size_of;
@@ -10,6 +11,12 @@ use core::ptr::null;
 pub(crate) fn set_propagation(path: &CStr, flags: u64) -> Result<i32> {
     let none = null::<c_char>();
     call!(libc::SYS_mount, none, path.as_ptr(), none, flags, none)
+}
+
+/// `mount(2)` that only changes flags or propagation of what is behind a path.
+pub(crate) fn change_mount(path: *const c_char, flags: u64) -> Result<i32> {
+    let none = null::<c_char>();
+    call!(libc::SYS_mount, none, path, none, flags, none)
 }
 
 /// `fsopen(2)`.
@@ -124,14 +131,18 @@ pub(crate) fn set_attributes(tree: Fd, set: u64, propagation: u64, recursive: bo
     const AT_RECURSIVE: i32 = 0x8000;
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     let attributes: [u64; 4] = [set, 0, propagation, 0];
-    call!(
+    let changed = call!(
         libc::SYS_mount_setattr,
         tree.0,
         c"".as_ptr(),
         flags,
         &raw const attributes,
         size_of::<[u64; 4]>()
-    )
+    );
+    if changed == Err(Errno(libc::ENOSYS)) {
+        return old_kernel::change(tree, attributes, recursive);
+    }
+    changed
 }
 
 /// `pivot_root(2)` with both names the current directory.
