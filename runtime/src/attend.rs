@@ -1,6 +1,7 @@
 //! The parent's half while the child follows its orders: identity maps, the terminal's master,
 //! and the child's failure put into words.
 
+use crate::agent::Agent;
 use crate::clone::Child;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
@@ -28,12 +29,18 @@ pub(crate) fn attend(
     mut child: Child,
     socket: &OwnedFd,
     parks: bool,
+    mut agent: Option<Agent>,
     explain: impl Fn(Failure) -> Error,
 ) -> Result<Ready> {
     let mut console = None;
+    let mut listener = None;
     // The second process may be through before the first has handed it to us.
     let mut outcome = None;
     loop {
+        if let Some(listener) = listener.take_if(|_| !child.clones) {
+            // At once: the program may have to wait for the agent to be executed at all.
+            hand_over(agent.take(), &listener, child.pid)?;
+        }
         if let Some(outcome) = outcome.take_if(|_| !child.clones) {
             return match outcome {
                 Ok(()) => Ok(Ready { child, console }),
@@ -49,6 +56,7 @@ pub(crate) fn attend(
             }
             Message::End | Message::Byte(byte::READY, _) => outcome = Some(Ok(())),
             Message::Byte(byte::CONSOLE, Some(fd)) => console = Some(fd),
+            Message::Byte(byte::LISTENER, Some(fd)) => listener = Some(fd),
             Message::Byte(byte::CHILD, Some(pidfd)) => {
                 // The first child only made the second, which is ours as well.
                 child.reap();
@@ -63,6 +71,14 @@ pub(crate) fn attend(
                 ));
             }
         }
+    }
+}
+
+fn hand_over(agent: Option<Agent>, listener: &OwnedFd, pid: i32) -> Result<()> {
+    match agent {
+        Some(agent) => agent.hand_over(listener, pid),
+        // Nobody was to be asked, so nobody is: without its listener the calls are ENOSYS.
+        None => Ok(()),
     }
 }
 
@@ -197,10 +213,18 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
 ///
 /// # Errors
 /// What the child reports, in general words: its plan is gone with the creator.
-pub(crate) fn release(socket: &OwnedFd, explain: impl Fn(Failure) -> Error) -> Result<()> {
+pub(crate) fn release(
+    socket: &OwnedFd,
+    mut agent: Option<Agent>,
+    pid: i32,
+    explain: impl Fn(Failure) -> Error,
+) -> Result<()> {
     send(socket, &[byte::START], SendFlags::NOSIGNAL).at("start", "the parked process")?;
-    match receive(socket.as_fd())? {
-        Message::Failure(failure) => Err(explain(failure)),
-        _ => Ok(()),
+    loop {
+        match receive(socket.as_fd())? {
+            Message::Failure(failure) => return Err(explain(failure)),
+            Message::Byte(byte::LISTENER, Some(fd)) => hand_over(agent.take(), &fd, pid)?,
+            _ => return Ok(()),
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! A container that exists: its state, and the verbs that act on it.
 
+use crate::agent::{Agent, AgentState};
 use crate::attend::release;
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot, Stats};
 use crate::document;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::id::ContainerId;
+use crate::plan::filter;
+use crate::plan::refusal::Refusals;
 use crate::prepare::state_dir::{CONFIG, NEW_STATE, START_SOCKET, STATE, StateDir};
 use crate::running::send;
 use crate::runtime::Runtime;
@@ -194,20 +197,38 @@ impl Container {
             let why = format!("cannot start a container that is {status}");
             return Err(self.wrong_state("start container", &why));
         }
+        let spec = self.spec()?;
+        let (record, pidfd) = self.alive("start container")?;
+        let agent = self.agent(&spec, &record)?;
         let socket = self.knock()?;
-        let names = self.names()?;
+        let names = Self::names(&spec);
         let root = self.root().ok();
         let names = Names {
             root: root.as_ref().map(AsFd::as_fd),
             ..names
         };
-        let result = release(&socket, |failure| explain(failure, &names));
+        let result = release(&socket, agent, record.pid, |failure| {
+            explain(failure, &names)
+        });
+        if result.is_err() {
+            // Its program may run already, behind a filter that nobody answers for.
+            send(pidfd.as_fd(), Signal::KILL).unwrap_or_default();
+        }
         self.dir.unlink(START_SOCKET)?;
         result
     }
 
-    fn names(&self) -> Result<Names<'static>> {
-        let spec = self.spec()?;
+    fn agent(&self, spec: &Spec, record: &Record) -> Result<Option<Agent>> {
+        let linux = spec.linux().as_ref();
+        // What it refuses was refused when the container was made.
+        let listener = linux.and_then(|linux| filter::listener(linux, &mut Refusals::default()));
+        let annotations = Some(&record.annotations);
+        let bundle = &record.bundle;
+        let state = AgentState::new(&self.id, Status::Created, record.pid, bundle, annotations);
+        Agent::connect(listener.as_ref(), state)
+    }
+
+    fn names(spec: &Spec) -> Names<'static> {
         let process = spec.process().clone().unwrap_or_default();
         let program = process
             .args()
@@ -216,14 +237,14 @@ impl Container {
             .first()
             .cloned()
             .unwrap_or_default();
-        Ok(Names {
+        Names {
             plan: None,
             process: None,
             root: None,
             candidates: vec![PathBuf::from(&program)],
             program,
             cwd: process.cwd().display().to_string(),
-        })
+        }
     }
 
     /// Sends a signal to its first process, or with `all` to every process in its cgroup. `SIGKILL`

@@ -1,6 +1,7 @@
 //! A further process in a running container: the same line with everything joined.
 
 use crate::affinity::Bound;
+use crate::agent::{Agent, AgentState};
 use crate::attend::attend;
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::clone::{Child, clone_in};
@@ -14,7 +15,7 @@ use crate::plan::{ExecPlan, Plan};
 use crate::prepare::Line;
 use crate::request::ExecRequest;
 use crate::running::Running;
-use crate::state::Record;
+use crate::state::{Record, Status};
 use crate::timings::Timings;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{Join, Orders, SecondClone};
@@ -46,6 +47,14 @@ impl Container {
                 .envp
                 .push(CString::new(format!("HOME={home}")).unwrap_or_default());
         }
+        let state = AgentState::new(
+            self.id(),
+            Status::Running,
+            record.pid,
+            &record.bundle,
+            Some(&record.annotations),
+        );
+        let agent = Agent::connect(plan.listener.as_ref(), state)?;
         let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new())?;
         timings.mark("prepare");
         let clone = |cgroup: Option<&Cgroup>| {
@@ -63,7 +72,7 @@ impl Container {
         line.child = None;
         timings.mark("clone");
         let names = Names::new(&plan.process, None, root.as_fd());
-        let ready = attend(child, &line.parent, false, |failure| {
+        let ready = attend(child, &line.parent, false, agent, |failure| {
             explain(failure, &names)
         })?;
         timings.mark("join and exec");

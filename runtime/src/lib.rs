@@ -24,6 +24,7 @@
 //! ```
 
 pub mod affinity;
+mod agent;
 mod attend;
 mod bundle;
 mod cgroup;

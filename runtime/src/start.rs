@@ -1,6 +1,7 @@
 //! The straight line of a start. `create` parks the payload before `execve(2)`, `run` does not;
 //! nothing else tells them apart.
 
+use crate::agent::{self, Agent, AgentState};
 use crate::attend::{Ready, attend, grant};
 use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone};
@@ -12,10 +13,11 @@ use crate::prepare::{Order, Prepared, prepare, state_dir};
 use crate::request::Request;
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
-use crate::state::{self, Record};
+use crate::state::{self, Record, Status};
 use crate::timings::Timings;
 use oci_spec::runtime::Spec;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 impl Runtime {
     /// Makes a container whose program waits to be started.
@@ -60,6 +62,7 @@ impl Runtime {
             park,
         };
         let mut prepared = prepare(order, plan)?;
+        let agent = agent_of(&prepared, &request.spec, &request.bundle, park)?;
         timings.mark("prepare");
         let child = clone(&prepared, &self.host)?;
         // Our copy would keep the child's end open when the child is gone.
@@ -90,7 +93,7 @@ impl Runtime {
             Some(&prepared.plan),
             prepared.trees.root.as_fd(),
         );
-        let ready = attend(child, &prepared.line.parent, park, |failure| {
+        let ready = attend(child, &prepared.line.parent, park, agent, |failure| {
             explain(failure, &names)
         })?;
         timings.mark("build and exec");
@@ -106,7 +109,7 @@ impl Runtime {
         &self,
         prepared: &Prepared,
         child: &Child,
-        bundle: &std::path::Path,
+        bundle: &Path,
         spec: &Spec,
         config: Option<Vec<u8>>,
     ) -> Result<Record> {
@@ -148,6 +151,17 @@ impl Runtime {
             .state
             .write(state_dir::NEW_STATE, &record.to_bytes()?)
     }
+}
+
+/// The agent that answers for the filter. Where the filter waits for the start, so does the agent.
+fn agent_of(prepared: &Prepared, spec: &Spec, bundle: &Path, park: bool) -> Result<Option<Agent>> {
+    let listener = prepared.plan.listener.as_ref();
+    if park {
+        return agent::look_for(listener).map(|()| None);
+    }
+    let annotations = spec.annotations().as_ref();
+    let state = AgentState::new(&prepared.id, Status::Creating, 0, bundle, annotations);
+    Agent::connect(listener, state)
 }
 
 impl Prepared {

@@ -90,11 +90,9 @@ fn finish(profile: &LinuxSeccomp, program: Cow<'static, [sock_filter]>) -> Resul
 }
 
 // linux/seccomp.h; libc has them as 64-bit numbers.
-const TSYNC: u32 = 1;
 const LOG: u32 = 1 << 1;
 const SPEC_ALLOW: u32 = 1 << 2;
 const NEW_LISTENER: u32 = 1 << 3;
-const TSYNC_ESRCH: u32 = 1 << 4;
 const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 fn flags(profile: &LinuxSeccomp, notify: bool) -> Result<u32, Error> {
@@ -106,9 +104,8 @@ fn flags(profile: &LinuxSeccomp, notify: bool) -> Result<u32, Error> {
         flags |= match flag {
             LinuxSeccompFilterFlag::SeccompFilterFlagLog => LOG,
             LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
-            // Both results of seccomp(2) are numbers, so the kernel wants to be told which one to give.
-            LinuxSeccompFilterFlag::SeccompFilterFlagTsync if notify => TSYNC | TSYNC_ESRCH,
-            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => TSYNC,
+            // Whoever installs the filter just before a program has no other thread to bring along.
+            LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
             LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notify => {
                 WAIT_KILLABLE_RECV
             }

@@ -94,6 +94,7 @@ pub(crate) fn read(profile: &LinuxSeccomp, native: Abi) -> Result<Policy<'_>, Er
     for (index, entry) in profile.syscalls().iter().flatten().enumerate() {
         rules.push(rule(entry, index)?);
     }
+    refuse_mute(default, &rules)?;
     let mut abis = vec![native];
     for arch in profile.architectures().iter().flatten() {
         match Abi::from_oci(*arch, native) {
@@ -109,12 +110,38 @@ pub(crate) fn read(profile: &LinuxSeccomp, native: Abi) -> Result<Policy<'_>, Er
     })
 }
 
+/// By `sendmsg` the agent gets its listener, so a profile that asks one must let it through.
+fn refuse_mute(default: u32, rules: &[Rule<'_>]) -> Result<(), Error> {
+    if !rules
+        .iter()
+        .any(|rule| rule.action == libc::SECCOMP_RET_USER_NOTIF)
+    {
+        return Ok(());
+    }
+    let passes = |action: u32| [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG].contains(&action);
+    let named = |rule: &&Rule<'_>| rule.names.iter().any(|name| name == "sendmsg");
+    let mut about = rules.iter().filter(named);
+    let decided = about.clone().find(|rule| rule.is_unconditional());
+    let free = match decided {
+        Some(rule) => passes(rule.action),
+        None => passes(default) && about.all(|rule| passes(rule.action)),
+    };
+    if free {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Contradiction,
+        "syscalls",
+        "SCMP_ACT_NOTIFY needs the sendmsg syscall to be allowed: by it the agent gets its listener",
+    ))
+}
+
 fn default_action(profile: &LinuxSeccomp) -> Result<u32, Error> {
     if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
         return Err(Error::new(
             ErrorKind::Contradiction,
             "defaultAction",
-            "the agent cannot be asked about every call, the one that hands it the listener included",
+            "SCMP_ACT_NOTIFY cannot be used as default action",
         ));
     }
     let data = profile.default_errno_ret();
@@ -128,11 +155,14 @@ fn rule(entry: &LinuxSyscall, index: usize) -> Result<Rule<'_>, Error> {
         return Err(Error::new(ErrorKind::Range, at, "a name is missing"));
     }
     let notify = entry.action() == LinuxSeccompAction::ScmpActNotify;
-    if notify && entry.names().iter().any(|name| name == "write") {
+    // Whoever starts the program cannot wait for the agent in the call by which the agent gets to
+    // hear of it: write with other runtimes, sendmsg with ours.
+    let needed = |name: &&String| ["write", "sendmsg"].contains(&name.as_str());
+    if let Some(name) = entry.names().iter().find(needed).filter(|_| notify) {
         return Err(Error::new(
             ErrorKind::Contradiction,
             format!("{path}.action"),
-            "write cannot wait for the agent, it hands the agent its listener",
+            format!("SCMP_ACT_NOTIFY cannot be used for the {name} syscall"),
         ));
     }
     Ok(Rule {

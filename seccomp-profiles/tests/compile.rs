@@ -146,7 +146,8 @@ fn every_action_becomes_its_number() {
         ("SCMP_ACT_NOTIFY", None, 0x7fc0_0000),
     ] {
         let rule = json!({ "names": ["read"], "action": action, "errnoRet": errno });
-        let filter = filter(&allow_list(&json!([rule])));
+        let sends = json!({ "names": ["sendmsg"], "action": "SCMP_ACT_ALLOW" });
+        let filter = filter(&allow_list(&json!([rule, sends])));
         assert_eq!(decide(&filter, Abi::X86_64, 0, &[]), number, "{action}");
         assert_eq!(filter.notify(), action == "SCMP_ACT_NOTIFY");
     }
@@ -221,7 +222,8 @@ fn a_denied_socket_call_is_denied_through_the_multiplexer_too() {
 #[test]
 fn flags_are_those_of_the_kernel() {
     let read = |flags: Value, action: &str| {
-        let mut value = allow_list(&json!([rule(&["read"], action, &json!([]))]));
+        let sends = rule(&["sendmsg"], "SCMP_ACT_ALLOW", &json!([]));
+        let mut value = allow_list(&json!([rule(&["read"], action, &json!([])), sends]));
         value["flags"] = flags;
         compile_for(&profile(&value), Abi::X86_64).map(|filter| filter.flags())
     };
@@ -229,8 +231,8 @@ fn flags_are_those_of_the_kernel() {
     let killable = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV";
     assert_eq!(read(Value::Null, "SCMP_ACT_ALLOW").unwrap(), 4);
     assert_eq!(read(json!([]), "SCMP_ACT_ALLOW").unwrap(), 0);
-    assert_eq!(read(json!([log, tsync]), "SCMP_ACT_ALLOW").unwrap(), 3);
-    assert_eq!(read(json!([tsync]), "SCMP_ACT_NOTIFY").unwrap(), 1 + 8 + 16);
+    assert_eq!(read(json!([log, tsync]), "SCMP_ACT_ALLOW").unwrap(), 2);
+    assert_eq!(read(json!([tsync]), "SCMP_ACT_NOTIFY").unwrap(), 8);
     assert_eq!(read(json!([killable]), "SCMP_ACT_NOTIFY").unwrap(), 8 + 32);
     let refused = read(json!([killable]), "SCMP_ACT_ALLOW").unwrap_err();
     assert_eq!(refused.path(), "flags[0]");
@@ -280,6 +282,40 @@ fn what_cannot_hold_is_refused_by_its_place() {
                 .starts_with(&format!("seccomp profile {path}: ")),
             "{error}"
         );
+    }
+    // the call by which the agent gets its listener must be free, whatever its arguments
+    let first = json!([{ "index": 0, "value": 1, "op": "SCMP_CMP_EQ" }]);
+    let asks = rule(&["read"], "SCMP_ACT_NOTIFY", &json!([]));
+    for (default, sends, free) in [
+        ("SCMP_ACT_ERRNO", json!({}), false),
+        ("SCMP_ACT_ALLOW", json!({}), true),
+        (
+            "SCMP_ACT_ERRNO",
+            rule(&["sendmsg"], "SCMP_ACT_LOG", &json!([])),
+            true,
+        ),
+        (
+            "SCMP_ACT_ERRNO",
+            rule(&["sendmsg"], "SCMP_ACT_ALLOW", &first),
+            false,
+        ),
+        (
+            "SCMP_ACT_ALLOW",
+            rule(&["sendmsg"], "SCMP_ACT_ERRNO", &first),
+            false,
+        ),
+        (
+            "SCMP_ACT_ALLOW",
+            rule(&["sendmsg"], "SCMP_ACT_NOTIFY", &json!([])),
+            false,
+        ),
+    ] {
+        let rules = [&asks, &sends]
+            .into_iter()
+            .filter(|rule| **rule != json!({}));
+        let value = json!({ "defaultAction": default, "syscalls": rules.collect::<Vec<_>>() });
+        let compiled = compile_for(&profile(&value), Abi::X86_64);
+        assert_eq!(compiled.is_ok(), free, "{value}");
     }
     let notify = profile(&json!({ "defaultAction": "SCMP_ACT_NOTIFY" }));
     let error = compile_for(&notify, Abi::X86_64).unwrap_err();

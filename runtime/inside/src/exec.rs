@@ -2,7 +2,7 @@
 
 use crate::orders::{Fd, Make, Orders};
 use crate::paths;
-use crate::report::{Failure, Step};
+use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
 use core::convert::Infallible;
 use core::ffi::{CStr, c_char};
@@ -48,14 +48,19 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Failure> {
         .map_err(|errno| Step::NoNewPrivileges.failed(errno))
 }
 
-/// Installs the filter.
-pub(crate) fn install_filter(orders: &Orders<'_>) -> Result<(), Failure> {
+/// Installs the filter. Its listener goes to whoever is reported to, by one `sendmsg(2)`, which the
+/// plan has seen to be allowed; our own copy closes on exec.
+pub(crate) fn install_filter(orders: &Orders<'_>, report_to: Fd) -> Result<(), Failure> {
+    const NEW_LISTENER: u32 = 1 << 3;
     let Some(seccomp) = &orders.seccomp else {
         return Ok(());
     };
-    sys::install_filter(seccomp.program, seccomp.flags)
-        .map(drop)
-        .map_err(|errno| Step::Seccomp.failed(errno))
+    let fail = |errno| Step::Seccomp.failed(errno);
+    let listener = sys::install_filter(seccomp.program, seccomp.flags).map_err(fail)?;
+    if seccomp.flags & NEW_LISTENER != 0 {
+        sys::send_fd(report_to, byte::LISTENER, Fd(listener)).map_err(fail)?;
+    }
+    Ok(())
 }
 
 /// How often the kernel follows `#!` lines, `execve(2)`.

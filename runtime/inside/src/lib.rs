@@ -117,7 +117,7 @@ fn finish(
         session::park(orders, report_to)?;
         exec::refuse_magic_links(orders)?;
         session::release(orders)?;
-        exec::install_filter(orders)?;
+        exec::install_filter(orders, *report_to)?;
         identity::set_capabilities(&orders.capabilities, 0)?;
         return exec::become_program(orders);
     }
@@ -132,6 +132,6 @@ fn finish(
     session::park(orders, report_to)?;
     exec::refuse_magic_links(orders)?;
     session::release(orders)?;
-    exec::install_filter(orders)?;
+    exec::install_filter(orders, *report_to)?;
     exec::become_program(orders)
 }

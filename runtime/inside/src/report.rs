@@ -220,6 +220,8 @@ pub mod byte {
     pub const CHILD: u8 = b'p';
     /// Room to parent: parked, all is ready but for `execve(2)`.
     pub const READY: u8 = b'r';
+    /// Room to whoever it reports to: the filter's listener comes with this message.
+    pub const LISTENER: u8 = b'l';
     /// Starter to room: go.
     pub const START: u8 = b's';
 }

@@ -3,13 +3,14 @@
 //! Pure: no system call, no environment, no clock. All refusals come at once.
 
 pub(crate) mod devices;
+pub(crate) mod filter;
 mod inherit;
 pub(crate) mod label;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 mod options;
 pub(crate) mod process;
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod sysctls;
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,11 @@ use crate::cgroup::{CgroupPath, Resources};
 use crate::error::Result;
 use crate::id::ContainerId;
 use devices::{DevicePlan, LinkPlan};
+use filter::Listener;
 use hostrun_seccomp_profiles::Filter;
 use mounts::{RootPlan, SourcePlan};
 use namespaces::{Kind, Namespaces};
-use oci_spec::runtime::{Hooks, Linux, LinuxSeccomp, Process, Spec};
+use oci_spec::runtime::{Hooks, Linux, Process, Spec};
 use process::ProcessPlan;
 use refusal::Refusals;
 use std::path::Path;
@@ -43,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) cgroup: Option<CgroupPath>,
     pub(crate) resources: Resources,
     pub(crate) seccomp: Option<Filter>,
+    /// Who answers what the filter leaves open.
+    pub(crate) listener: Option<Listener>,
 }
 
 /// What the kernel can do, as far as a plan depends on it.
@@ -102,7 +106,8 @@ impl Plan {
             sysctls: sysctls::plan(linux, &namespaces, &mut refusals),
             cgroup: cgroup_path(id, linux, &mut refusals),
             resources: resources(linux, &mut refusals),
-            seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
+            seccomp: filter::plan(linux, &mut refusals),
+            listener: filter::listener(linux, &mut refusals),
             namespaces,
             root,
             devices,
@@ -138,6 +143,8 @@ impl Plan {
 pub(crate) struct ExecPlan {
     pub(crate) process: ProcessPlan,
     pub(crate) seccomp: Option<Filter>,
+    /// Who answers what the filter leaves open.
+    pub(crate) listener: Option<Listener>,
     namespaces: Namespaces,
 }
 
@@ -165,7 +172,8 @@ impl Plan {
         let process = inherit::from_container(process, spec);
         let plan = ExecPlan {
             process: process::plan(&process, linux, facts, &mut refusals),
-            seccomp: seccomp(linux.seccomp().as_ref(), &mut refusals),
+            seccomp: filter::plan(linux, &mut refusals),
+            listener: filter::listener(linux, &mut refusals),
             namespaces: namespaces::plan(linux, &mut refusals),
         };
         refusals.finish()?;
@@ -320,19 +328,4 @@ fn resources(linux: &Linux, refusals: &mut Refusals) -> Resources {
         }
         Resources::default()
     })
-}
-
-fn seccomp(profile: Option<&LinuxSeccomp>, refusals: &mut Refusals) -> Option<Filter> {
-    let profile = profile?;
-    match hostrun_seccomp_profiles::compile(profile) {
-        Ok(filter) if filter.notify() => {
-            refusals.unsupported("linux.seccomp", "user notification is not supported yet");
-            None
-        }
-        Ok(filter) => Some(filter),
-        Err(error) => {
-            refusals.refuse("linux.seccomp", error);
-            None
-        }
-    }
 }
