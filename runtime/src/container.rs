@@ -105,7 +105,7 @@ impl Container {
             rootfs: record.rootfs,
             created: record.created,
             annotations: record.annotations,
-            owner: "root".to_owned(),
+            owner: crate::users::name_on_host(self.dir.owner()?),
         })
     }
 

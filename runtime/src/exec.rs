@@ -12,14 +12,14 @@ use crate::host::Host;
 use crate::orders::{Tables, seccomp};
 use crate::plan::namespaces::Kind;
 use crate::plan::{ExecPlan, Plan};
-use crate::prepare::Line;
+use crate::prepare::{Line, keyring_of};
 use crate::request::ExecRequest;
 use crate::running::Running;
 use crate::state::{Record, Status};
 use crate::timings::Timings;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{Join, Orders, SecondClone};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 impl Container {
@@ -39,7 +39,7 @@ impl Container {
         let facts = host.facts(&spec, Some(&request.process))?;
         let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
         timings.mark("plan");
-        let cgroup = self.joinable_cgroup(&record, request.cgroup.as_deref())?;
+        let cgroup = self.joinable_cgroup(&record, &request)?;
         let root = self.root()?;
         if plan.process.needs_home {
             let home = crate::users::home_of(root.as_fd(), plan.process.uid);
@@ -59,7 +59,8 @@ impl Container {
         timings.mark("prepare");
         let clone = |cgroup: Option<&Cgroup>| {
             let cgroup = cgroup.map(AsFd::as_fd);
-            self.clone_into(&plan, &line, pidfd.as_fd(), cgroup)
+            let keyring = (!record.shares_keyring).then(|| keyring_of(self.id()));
+            self.clone_into(&plan, &line, pidfd.as_fd(), (cgroup, keyring.as_deref()))
         };
         let child = match clone(cgroup.as_ref()) {
             // It hands controllers down by now, so it holds no processes; its first one has moved.
@@ -80,8 +81,9 @@ impl Container {
     }
 
     /// `None` where the container has no cgroup of its own.
-    fn joinable_cgroup(&self, record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
+    fn joinable_cgroup(&self, record: &Record, request: &ExecRequest) -> Result<Option<Cgroup>> {
         const OPERATION: &str = "exec in container";
+        let below = request.cgroup.as_deref();
         if record.cgroup.is_empty() {
             return match below {
                 None => Ok(None),
@@ -95,7 +97,7 @@ impl Container {
             Some(below) => self.cgroup_below(record, below)?,
         };
         // A process cloned into a frozen cgroup would stop before its first instruction.
-        if cgroup.is_frozen()? {
+        if !request.ignore_paused && cgroup.is_frozen()? {
             return Err(self.wrong_state(OPERATION, "cannot exec in a paused container"));
         }
         Ok(Some(cgroup))
@@ -131,13 +133,12 @@ impl Container {
         plan: &ExecPlan,
         line: &Line,
         init: BorrowedFd<'_>,
-        cgroup: Option<BorrowedFd<'_>>,
+        (cgroup, keyring): (Option<BorrowedFd<'_>>, Option<&CStr>),
     ) -> Result<Child> {
         let host = &self.runtime.host;
         let init = Fd(init.as_raw_fd());
         let proc = Fd(host.proc()?.as_raw_fd());
         let tables = Tables::new(&plan.process, line, host, &[init, proc]);
-        let keyring = CString::new(format!("_ses.{}", self.id())).unwrap_or_default();
         let joins = [Join {
             fd: init,
             flags: plan.join_flags(),
@@ -153,7 +154,7 @@ impl Container {
             oom_score_adj: plan.process.oom_score_adj.as_deref(),
             joins: &joins,
             second_clone: plan.owns(Kind::Pid).then_some(second),
-            keyring: Some(&keyring),
+            keyring,
             seccomp: plan.seccomp.as_ref().map(seccomp),
             ..tables.orders(&plan.process, line)
         };

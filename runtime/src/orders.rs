@@ -209,7 +209,7 @@ impl<'a> Lists<'a> {
             oom_score_adj: plan.process.oom_score_adj.as_deref().filter(|_| !new_user),
             time_offsets: plan.namespaces.time_offsets.as_deref(),
             user_namespace: new_user,
-            keyring: Some(&prepared.keyring),
+            keyring: prepared.keyring.as_deref(),
             root: Some(Root {
                 tree: raw(&trees.root),
                 detach: libc::MS_SLAVE | libc::MS_REC,

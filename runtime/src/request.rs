@@ -38,6 +38,8 @@ pub struct Request {
     pub(crate) root: Option<OwnedFd>,
     pub(crate) stdio: Stdio,
     pub(crate) preserved_fds: u32,
+    pub(crate) new_keyring: bool,
+    pub(crate) notify: bool,
 }
 
 impl Request {
@@ -60,6 +62,8 @@ impl Request {
             root: None,
             stdio: Stdio::default(),
             preserved_fds: 0,
+            new_keyring: true,
+            notify: false,
         }
     }
 
@@ -77,11 +81,34 @@ impl Request {
         self
     }
 
-    /// Descriptors 3 to 2 + `count` of the caller stay open in the payload.
+    /// Descriptors 3 to 2 + `count` of the caller stay open in the payload; those that are not
+    /// open are passed over.
     #[must_use]
     pub fn with_preserved_fds(mut self, count: u32) -> Request {
         self.preserved_fds = count;
         self
+    }
+
+    /// Leaves the caller's session keyring, `session-keyring(7)`, to the container instead of a new
+    /// one; to processes executed in it later, too.
+    #[must_use]
+    pub fn without_new_keyring(mut self) -> Request {
+        self.new_keyring = false;
+        self
+    }
+
+    /// Makes a directory `notify` in the container's state directory and deletes it with the
+    /// container: a place for a socket that a mount of the spec can show to the payload,
+    /// `sd_notify(3)`.
+    #[must_use]
+    pub fn with_notify_dir(mut self) -> Request {
+        self.notify = true;
+        self
+    }
+
+    /// The spec, to be changed for this start. Later verbs go by the config as it was written.
+    pub fn spec_mut(&mut self) -> &mut Spec {
+        &mut self.spec
     }
 }
 
@@ -92,6 +119,7 @@ pub struct ExecRequest {
     pub(crate) cgroup: Option<String>,
     pub(crate) stdio: Stdio,
     pub(crate) preserved_fds: u32,
+    pub(crate) ignore_paused: bool,
 }
 
 impl ExecRequest {
@@ -102,6 +130,7 @@ impl ExecRequest {
             cgroup: None,
             stdio: Stdio::default(),
             preserved_fds: 0,
+            ignore_paused: false,
         }
     }
 
@@ -112,10 +141,19 @@ impl ExecRequest {
         self
     }
 
-    /// Descriptors 3 to 2 + `count` of the caller stay open in the process.
+    /// Descriptors 3 to 2 + `count` of the caller stay open in the process; those that are not open
+    /// are passed over.
     #[must_use]
     pub fn with_preserved_fds(mut self, count: u32) -> ExecRequest {
         self.preserved_fds = count;
+        self
+    }
+
+    /// Joins a paused container, too: the process stands still, and the call waits, until it is
+    /// resumed.
+    #[must_use]
+    pub fn even_if_paused(mut self) -> ExecRequest {
+        self.ignore_paused = true;
         self
     }
 

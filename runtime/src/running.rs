@@ -53,6 +53,11 @@ impl Created {
         self.running.pid
     }
 
+    /// A pidfd of it.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.running.pidfd()
+    }
+
     /// The terminal's master, once, where the process has a terminal.
     pub fn take_console(&mut self) -> Option<OwnedFd> {
         self.running.take_console()

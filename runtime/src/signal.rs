@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use nix::sys::signal::Signal as Named;
 use std::str::FromStr;
 
-/// A signal number, 1 to 64, as in `signal(7)`.
+/// A signal number, 1 to 64, as in `signal(7)`; 0 reaches nobody and only asks whether somebody is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal(i32);
 
@@ -24,7 +24,7 @@ impl Signal {
                 .because("unknown signal")
         };
         if let Ok(number) = text.parse::<i32>() {
-            return if (1..=64).contains(&number) {
+            return if (0..=64).contains(&number) {
                 Ok(Signal(number))
             } else {
                 Err(unknown())
@@ -77,7 +77,7 @@ mod tests {
         ] {
             assert_eq!(Signal::parse(text).unwrap().number(), number, "{text}");
         }
-        for text in ["", "0", "65", "-9", "SIGFOO", "RTMIN+99", "RTMAX+1"] {
+        for text in ["", "-1", "65", "-9", "SIGFOO", "RTMIN+99", "RTMAX+1"] {
             assert!(Signal::parse(text).is_err(), "{text}");
         }
     }

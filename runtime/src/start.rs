@@ -59,6 +59,8 @@ impl Runtime {
             root_mount: request.root,
             stdio: request.stdio,
             preserved_fds: request.preserved_fds,
+            new_keyring: request.new_keyring,
+            notify: request.notify,
             park,
         };
         let mut prepared = prepare(order, plan)?;
@@ -131,6 +133,7 @@ impl Runtime {
                 .cgroup()
                 .map_or_else(String::new, Cgroup::name),
             annotations: spec.annotations().clone().unwrap_or_default(),
+            shares_keyring: prepared.keyring.is_none(),
         };
         prepared
             .state

@@ -81,6 +81,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: String,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
+    /// It has the session keyring of its creator.
+    #[serde(default)]
+    pub(crate) shares_keyring: bool,
 }
 
 impl Record {
@@ -164,6 +167,7 @@ mod tests {
             created: now(),
             cgroup: "c".into(),
             annotations: HashMap::new(),
+            shares_keyring: false,
         };
         assert_eq!(
             Record::from_bytes("a", &record.to_bytes().unwrap())

@@ -46,6 +46,17 @@ pub(crate) fn home_of(root: BorrowedFd<'_>, uid: u32) -> String {
         .map_or_else(|| "/".to_owned(), |entry| entry.home.to_owned())
 }
 
+/// The name of a user of the host; the number after a `#` where nobody has it.
+pub(crate) fn name_on_host(uid: u32) -> String {
+    if uid == 0 {
+        return "root".to_owned();
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    entries(&passwd)
+        .find(|entry| entry.uid == uid)
+        .map_or_else(|| format!("#{uid}"), |entry| entry.name.to_owned())
+}
+
 fn read(root: BorrowedFd<'_>, path: &str) -> Result<String> {
     let file = match open_regular(root, Path::new(path)) {
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(String::new()),

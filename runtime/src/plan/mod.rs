@@ -8,7 +8,7 @@ mod inherit;
 pub(crate) mod label;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
-mod options;
+pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod sysctls;

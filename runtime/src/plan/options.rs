@@ -145,6 +145,12 @@ pub(crate) fn root_propagation(text: &str) -> Option<u64> {
     propagation(text)
 }
 
+/// Whether an option is acted on here, and not handed to the file system or refused.
+pub(crate) fn acts_on(option: &str) -> bool {
+    let parsed = parse(&[option.to_owned()]);
+    parsed.data.is_empty() && parsed.unsupported.is_empty()
+}
+
 /// Key and value for `fsconfig(2)`; `None` where one holds a zero byte.
 pub(crate) fn c_pair((key, value): (String, String)) -> Option<(CString, CString)> {
     Some((CString::new(key).ok()?, CString::new(value).ok()?))

@@ -243,7 +243,7 @@ fn capabilities(
 }
 
 /// The kernel's number, `capabilities(7)`.
-fn number(capability: Capability) -> u32 {
+pub(crate) fn number(capability: Capability) -> u32 {
     match capability {
         Capability::Chown => 0,
         Capability::DacOverride => 1,

@@ -32,7 +32,8 @@ pub(crate) struct Prepared {
     pub(crate) trees: Trees,
     pub(crate) line: Line,
     pub(crate) listener: Option<OwnedFd>,
-    pub(crate) keyring: CString,
+    /// Name of the session keyring, where it gets one of its own.
+    pub(crate) keyring: Option<CString>,
 }
 
 /// What the start of a process needs, whether its container is new or not.
@@ -70,6 +71,9 @@ pub(crate) struct Order<'a> {
     pub(crate) root_mount: Option<OwnedFd>,
     pub(crate) stdio: Stdio,
     pub(crate) preserved_fds: u32,
+    pub(crate) new_keyring: bool,
+    /// Make a directory for a notify socket.
+    pub(crate) notify: bool,
     /// Stop before `execve(2)` until started.
     pub(crate) park: bool,
 }
@@ -78,6 +82,9 @@ pub(crate) struct Order<'a> {
 pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     // First, because it makes the id ours.
     let state = StateDir::create(order.root, order.id)?;
+    if order.notify {
+        state.make_notify_dir()?;
+    }
     let place = Place::make(&plan, order.host)?;
     let trees = Trees::open(&plan, order.root_mount, place.cgroup())?;
     if plan.process.needs_home {
@@ -89,7 +96,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     } else {
         None
     };
-    let keyring = CString::new(format!("_ses.{}", order.id)).unwrap_or_default();
+    let keyring = order.new_keyring.then(|| keyring_of(order.id));
     if plan.process.oom_score_adj.is_some() || plan.namespaces.creates(Kind::Time) {
         order.host.proc()?;
     }
@@ -104,6 +111,11 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         listener,
         keyring,
     })
+}
+
+/// The name of a container's session keyring.
+pub(crate) fn keyring_of(id: &ContainerId) -> CString {
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 
 impl Line {

@@ -17,6 +17,10 @@ pub(crate) const STATE: &str = "state.json";
 pub(crate) const CONFIG: &str = "config.json";
 /// Where `start` finds a parked container.
 pub(crate) const START_SOCKET: &str = "start.sock";
+/// Where a caller can listen for what the payload tells; there where it was asked for.
+const NOTIFY: &str = "notify";
+/// The socket in it.
+const NOTIFY_SOCKET: &str = "notify/notify.sock";
 /// The same before the container stands.
 pub(crate) const NEW_STATE: &str = "state.json.new";
 /// The next config, until it takes the place of the one before.
@@ -65,6 +69,19 @@ impl StateDir {
             id: id.clone(),
             kept: true,
         })
+    }
+
+    /// Makes the directory for a notify socket; a payload of any user may look into it.
+    pub(crate) fn make_notify_dir(&self) -> Result<()> {
+        mkdirat(&self.fd, NOTIFY, Mode::from_raw_mode(0o755))
+            .at("create notify directory of", &self.id)
+    }
+
+    /// The user who made it.
+    pub(crate) fn owner(&self) -> Result<u32> {
+        rustix::fs::fstat(&self.fd)
+            .map(|stat| stat.st_uid)
+            .at("find the owner of", &self.id)
     }
 
     /// Writes a file that does not exist yet.
@@ -171,6 +188,11 @@ impl StateDir {
         self.kept = true;
         for name in [START_SOCKET, CONFIG, NEW_CONFIG, NEW_STATE, STATE] {
             self.unlink(name)?;
+        }
+        if self.has(NOTIFY) {
+            self.unlink(NOTIFY_SOCKET)?;
+            unlinkat(&self.fd, NOTIFY, AtFlags::REMOVEDIR)
+                .at("remove notify directory of", &self.id)?;
         }
         match unlinkat(&*self.root, self.id.as_str(), AtFlags::REMOVEDIR) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
