@@ -1,32 +1,111 @@
-//! The options before the verb, read by hand.
+//! The options before the verb, read by hand, and the name we were called by.
 
 use crate::report;
 use anyhow::Result;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// The name we were called by. Under runc's name every verb has runc's meaning, and errors its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Name {
+    /// `hostrun`, or anything else.
+    #[default]
+    Hostrun,
+    /// `runc`, by a link or a copy.
+    Runc,
+}
+
+impl Name {
+    /// By the last part of the first word of the command line.
+    pub(crate) fn of(word: Option<&OsString>) -> Self {
+        let last = word.and_then(|word| Path::new(word).file_name());
+        match last {
+            Some(name) if name == "runc" => Self::Runc,
+            _ => Self::Hostrun,
+        }
+    }
+
+    /// As it is written.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hostrun => "hostrun",
+            Self::Runc => "runc",
+        }
+    }
+}
 
 /// Where things are and how errors are told.
 #[derive(Debug, Clone)]
 pub(crate) struct Globals {
+    /// The name we were called by.
+    pub(crate) name: Name,
     /// Container state, gone after a reboot.
     pub(crate) root: PathBuf,
+    /// Whether the caller said where that is.
+    pub(crate) root_given: bool,
     /// Images and containers.
     pub(crate) store: PathBuf,
+    /// Whether the caller said where that is.
+    pub(crate) store_given: bool,
     /// A file that also gets the error.
     pub(crate) log: Option<PathBuf>,
     /// Whether that file holds JSON lines.
     pub(crate) log_json: bool,
+    /// Whether each stage of a start is told.
+    pub(crate) debug: bool,
+    /// Cgroups are made by systemd.
+    pub(crate) systemd_cgroup: bool,
 }
 
 impl Default for Globals {
     fn default() -> Self {
+        Self::called(Name::Hostrun)
+    }
+}
+
+impl Globals {
+    /// What holds for a caller of this name who says nothing else.
+    pub(crate) fn called(name: Name) -> Self {
         Self {
-            root: PathBuf::from("/run/hostrun"),
+            name,
+            root: default_root(name),
+            root_given: false,
             store: PathBuf::from("/var/lib/hostrun"),
+            store_given: false,
             log: None,
             log_json: false,
+            debug: false,
+            systemd_cgroup: false,
         }
     }
+
+    /// Whether names may mean containers of our own records. Under runc's name, and with a `--root`
+    /// that has no `--store` beside it, they never do: whoever calls so is an engine with containers
+    /// of its own, and "web" of the one is not "web" of the other.
+    pub(crate) fn has_records(&self) -> bool {
+        self.name == Name::Hostrun && (self.store_given || !self.root_given)
+    }
+}
+
+/// Below `/run` for root; below the user's own runtime directory for others, and for a root who is
+/// one only in a user namespace.
+fn default_root(name: Name) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let own = match variable("XDG_RUNTIME_DIR") {
+        Some(dir) if !rustix::process::geteuid().is_root() => Some(dir),
+        Some(dir) if variable("USER").is_some_and(|user| user != "root") && is_mapped() => {
+            Some(dir)
+        }
+        _ => None,
+    };
+    PathBuf::from(own.unwrap_or_else(|| "/run".into())).join(name.as_str())
+}
+
+/// Whether we are in a user namespace that is not the host's.
+fn is_mapped() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_whitespace().collect();
+    words != ["0", "0", "4294967295"]
 }
 
 /// What the first words of the command line ask for.
@@ -40,12 +119,25 @@ pub(crate) enum Words {
     Version,
 }
 
+/// Options that take a value. Those of the second line are accepted as runc and its kin know them,
+/// and change nothing here.
+const VALUED: [&str; 8] = [
+    "--root",
+    "--store",
+    "--log",
+    "--log-format",
+    "--cgroup-manager",
+    "--criu",
+    "--rootless",
+    "--config",
+];
+
 /// Splits the command line into global options and the verb with its arguments.
 ///
 /// # Errors
 /// When an option before the verb is unknown or lacks its value.
-pub(crate) fn read(words: Vec<OsString>) -> Result<Words> {
-    let mut globals = Globals::default();
+pub(crate) fn read(words: Vec<OsString>, name: Name) -> Result<Words> {
+    let mut globals = Globals::called(name);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let Some(option) = word.to_str().filter(|word| word.starts_with('-')) else {
@@ -53,20 +145,24 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Words> {
             rest.extend(words);
             return Ok(Words::Verb(globals, rest));
         };
-        let (name, inline) = match option.split_once('=') {
-            Some((name, value)) => (name, Some(OsString::from(value))),
+        let (option, inline) = match option.split_once('=') {
+            Some((option, value)) => (option, Some(OsString::from(value))),
             None => (option, None),
         };
-        match name {
-            "-h" | "--help" => return Ok(Words::Help),
-            "-v" | "--version" => return Ok(Words::Version),
-            "--debug" => {}
-            "--root" | "--store" | "--log" | "--log-format" => {
+        // One dash or two are the same to callers that know Go's flags.
+        let long = format!("--{}", option.trim_start_matches('-'));
+        match long.as_str() {
+            "--h" | "--help" => return Ok(Words::Help),
+            "--v" | "--version" => return Ok(Words::Version),
+            "--debug" => globals.debug = is_on(inline.as_deref()),
+            "--systemd-cgroup" => globals.systemd_cgroup = is_on(inline.as_deref()),
+            valued if VALUED.contains(&valued) => {
                 let value = inline
                     .or_else(|| words.next())
                     .filter(|value| !value.is_empty());
-                let value = value.ok_or_else(|| report::usage(format!("{name} needs a value")))?;
-                set(&mut globals, name, &value)?;
+                let value =
+                    value.ok_or_else(|| report::usage(format!("{option} needs a value")))?;
+                set(&mut globals, valued, &value)?;
             }
             _ => {
                 return Err(report::usage(format!(
@@ -78,22 +174,37 @@ pub(crate) fn read(words: Vec<OsString>) -> Result<Words> {
     Ok(Words::Help)
 }
 
-fn set(globals: &mut Globals, name: &str, value: &OsString) -> Result<()> {
-    if name == "--log-format" {
-        globals.log_json = match value.to_str() {
-            Some("json") => true,
-            Some("text") => false,
-            _ => return Err(report::usage("--log-format is text or json")),
-        };
-        return Ok(());
-    }
-    // The monitor of a detached container works from another directory.
-    let path = std::path::absolute(value)
-        .map_err(|error| report::usage(format!("{name} '{}': {error}", value.display())))?;
-    match name {
-        "--root" => globals.root = path,
-        "--store" => globals.store = path,
-        _ => globals.log = Some(path),
+fn is_on(value: Option<&OsStr>) -> bool {
+    value.is_none_or(|value| value != "false" && value != "0")
+}
+
+fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
+    match option {
+        "--log-format" => {
+            globals.log_json = match value.to_str() {
+                Some("json") => true,
+                Some("text") => false,
+                _ => {
+                    return Err(report::usage(format!(
+                        "invalid log-format: {}: --log-format is text or json",
+                        value.display()
+                    )));
+                }
+            };
+        }
+        "--cgroup-manager" => globals.systemd_cgroup = value == "systemd",
+        "--criu" | "--rootless" | "--config" => {}
+        _ => {
+            // The monitor of a detached container works from another directory.
+            let path = std::path::absolute(value).map_err(|error| {
+                report::usage(format!("{option} '{}': {error}", value.display()))
+            })?;
+            match option {
+                "--root" => (globals.root, globals.root_given) = (path, true),
+                "--store" => (globals.store, globals.store_given) = (path, true),
+                _ => globals.log = Some(path),
+            }
+        }
     }
     Ok(())
 }
@@ -106,26 +217,65 @@ mod tests {
         line.split_whitespace().map(OsString::from).collect()
     }
 
+    fn globals(line: &str, name: Name) -> (Globals, Vec<OsString>) {
+        match read(words(line), name).unwrap() {
+            Words::Verb(globals, rest) => (globals, rest),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn options_before_the_verb_are_ours_and_the_rest_is_not() {
-        let Words::Verb(globals, rest) = read(words("--root=/r --store /s run --root /x")).unwrap()
-        else {
-            panic!("a verb was given");
-        };
+        let (globals, rest) = globals("--root=/r --store /s run --root /x", Name::Hostrun);
         assert_eq!((globals.root, globals.store), ("/r".into(), "/s".into()));
         assert_eq!(rest, words("run --root /x"));
     }
 
     #[test]
+    fn what_engines_say_before_the_verb_is_understood() {
+        let line = "--root R --log L --log-format json --systemd-cgroup --rootless=auto \
+                    --criu /c --cgroup-manager=cgroupfs --config F --debug create x";
+        let (globals, rest) = globals(line, Name::Hostrun);
+        assert!(globals.log_json && globals.debug && !globals.systemd_cgroup);
+        assert_eq!(rest, words("create x"));
+    }
+
+    #[test]
+    fn records_are_not_for_those_who_bring_a_root_of_their_own() {
+        for (line, name, has) in [
+            ("exec x", Name::Hostrun, true),
+            ("--root /r exec x", Name::Hostrun, false),
+            ("--root /r --store /s exec x", Name::Hostrun, true),
+            ("--store /s exec x", Name::Runc, false),
+        ] {
+            assert_eq!(globals(line, name).0.has_records(), has, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_name_is_the_last_part_of_the_first_word() {
+        for (word, name) in [
+            ("runc", Name::Runc),
+            ("/usr/bin/runc", Name::Runc),
+            ("/usr/bin/hostrun", Name::Hostrun),
+            ("/opt/runc/hostrun", Name::Hostrun),
+            ("runc-1", Name::Hostrun),
+        ] {
+            assert_eq!(Name::of(Some(&word.into())), name, "{word}");
+        }
+        assert_eq!(Name::of(None), Name::Hostrun);
+    }
+
+    #[test]
     fn nothing_at_all_is_a_call_for_help() {
-        assert!(matches!(read(words("")), Ok(Words::Help)));
-        assert!(matches!(read(words("-v")), Ok(Words::Version)));
+        assert!(matches!(read(words(""), Name::Runc), Ok(Words::Help)));
+        assert!(matches!(read(words("-v"), Name::Runc), Ok(Words::Version)));
     }
 
     #[test]
     fn unknown_and_unfinished_options_are_refused() {
-        assert!(read(words("--frob run")).is_err());
-        assert!(read(words("--root")).is_err());
-        assert!(read(words("--log-format xml run")).is_err());
+        assert!(read(words("--frob run"), Name::Hostrun).is_err());
+        assert!(read(words("--root"), Name::Hostrun).is_err());
+        assert!(read(words("--log-format xml run"), Name::Runc).is_err());
     }
 }

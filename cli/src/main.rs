@@ -11,6 +11,8 @@ mod clock;
 mod commands;
 mod flags;
 mod globals;
+mod handover;
+mod logline;
 mod monitor;
 mod output;
 mod record;
@@ -21,7 +23,7 @@ mod table;
 mod target;
 mod verbs;
 
-use globals::{Globals, Words};
+use globals::{Globals, Name, Words};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -31,18 +33,20 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let (globals, rest) = match globals::read(words.into_iter().skip(1).collect()) {
+    let name = Name::of(words.first());
+    let (globals, rest) = match globals::read(words.into_iter().skip(1).collect(), name) {
         Ok(Words::Verb(globals, rest)) => (globals, rest),
-        Ok(Words::Help) => return written(output::text(&verbs::overview())),
-        Ok(Words::Version) => return written(output::text(&verbs::version())),
-        Err(error) => return report::failure(&Globals::default(), &error),
+        Ok(Words::Help) => return written(name, output::text(&verbs::overview(name))),
+        Ok(Words::Version) => return written(name, output::text(&verbs::version(name))),
+        Err(error) => return report::failure(&Globals::called(name), &error),
     };
+    report::tell_as(&globals);
     let rest = verbs::helped(rest);
     if rest.is_empty() {
-        return written(output::text(&verbs::overview()));
+        return written(name, output::text(&verbs::overview(name)));
     }
-    let Some(verb) = verbs::find(&rest) else {
-        let error = verbs::unknown(&rest);
+    let Some(verb) = verbs::find(&rest, name) else {
+        let error = verbs::unknown(&rest, name);
         return report::failure(&globals, &error);
     };
     match (verb.run)(&globals, &rest) {
@@ -51,9 +55,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn written(result: anyhow::Result<()>) -> ExitCode {
+fn written(name: Name, result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::failure(&Globals::default(), &error),
+        Err(error) => report::failure(&Globals::called(name), &error),
     }
 }

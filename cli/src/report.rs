@@ -1,10 +1,20 @@
 //! How a failure is told: one line of what failed, on what and why, perhaps a hint, and an exit code.
 
-use crate::globals::Globals;
-use crate::{clock, output};
+use crate::globals::{Globals, Name};
+use crate::{logline, output};
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::OnceLock;
+
+/// How this call talks; set once, before its verb runs.
+static TELLER: OnceLock<Globals> = OnceLock::new();
+
+/// Talks as the words before the verb ask for.
+pub(crate) fn tell_as(globals: &Globals) {
+    // A second call would be of the same process and say the same.
+    drop(TELLER.set(globals.clone()));
+}
 
 /// hostrun itself failed, or was called wrongly.
 pub(crate) const USAGE: u8 = 125;
@@ -15,6 +25,7 @@ pub(crate) struct Failure {
     message: String,
     hint: Option<String>,
     code: u8,
+    bare: bool,
 }
 
 impl Failure {
@@ -24,12 +35,19 @@ impl Failure {
             message: message.into(),
             hint: None,
             code: USAGE,
+            bare: false,
         }
     }
 
     /// Says what a person can do about it.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says whether it is told without time and level under runc's name.
+    pub(crate) fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
         self
     }
 
@@ -59,6 +77,8 @@ pub(crate) struct Told {
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
     pub(crate) code: u8,
+    /// Under runc's name it is told without time and level: the words are the program's own fate.
+    pub(crate) bare: bool,
 }
 
 impl Told {
@@ -69,6 +89,7 @@ impl Told {
             message: String::new(),
             hint: None,
             code: USAGE,
+            bare: false,
         };
         for cause in error.chain() {
             let text = without_numbers(&one_line(&cause.to_string()));
@@ -92,6 +113,7 @@ impl Told {
     fn learn(&mut self, cause: &(dyn std::error::Error + 'static)) {
         let hint = if let Some(failure) = cause.downcast_ref::<Failure>() {
             self.code = failure.code;
+            self.bare |= failure.bare;
             failure.hint.clone()
         } else if let Some(error) = cause.downcast_ref::<hostrun_runtime::Error>() {
             self.code = error.exit_code();
@@ -122,6 +144,7 @@ impl Told {
             message: self.message,
             hint: self.hint,
             code: self.code,
+            bare: self.bare,
         }
         .into()
     }
@@ -144,30 +167,60 @@ fn is_denied(cause: &(dyn std::error::Error + 'static)) -> bool {
 /// Tells a failure on standard error, and in the log file if there is one.
 pub(crate) fn failure(globals: &Globals, error: &anyhow::Error) -> ExitCode {
     let told = Told::of(error);
-    told.say();
-    log(globals, &told.message);
-    ExitCode::from(told.code)
+    if globals.name == Name::Hostrun {
+        told.say();
+        log(globals, "error", &told.message);
+        return ExitCode::from(told.code);
+    }
+    // As runc does it: the log line goes to the log, which is standard error where there is no
+    // other; and where there is, standard error gets the message.
+    if told.bare || globals.log.is_some() {
+        output::say(&told.message);
+    } else {
+        output::say(&logline::line(globals.log_json, "error", &told.message));
+    }
+    log(globals, "error", &told.message);
+    ExitCode::from(if told.code == USAGE { 1 } else { told.code })
 }
 
 /// Warns: something was asked for that is done differently.
 pub(crate) fn warn(message: &str) {
-    output::say(&format!("hostrun: warning: {}", one_line(message)));
+    let message = one_line(message);
+    match TELLER.get() {
+        Some(globals) if globals.name == Name::Runc => aside(globals, "warning", &message),
+        Some(globals) => {
+            output::say(&format!("hostrun: warning: {message}"));
+            log(globals, "warning", &message);
+        }
+        None => output::say(&format!("hostrun: warning: {message}")),
+    }
+}
+
+/// Tells a stage that was reached, if the caller wants to know.
+pub(crate) fn debug(message: &str) {
+    if let Some(globals) = TELLER.get().filter(|globals| globals.debug) {
+        aside(globals, "debug", &one_line(message));
+    }
+}
+
+/// Writes to the log file, or to standard error where there is none.
+fn aside(globals: &Globals, level: &str, message: &str) {
+    if globals.log.is_some() {
+        log(globals, level, message);
+    } else {
+        output::say(&logline::line(globals.log_json, level, message));
+    }
 }
 
 /// Appends to the file of `--log`, in the shape that callers of OCI runtimes parse.
-fn log(globals: &Globals, message: &str) {
+fn log(globals: &Globals, level: &str, message: &str) {
     let Some(path) = &globals.log else { return };
-    let time = clock::now().to_rfc3339_seconds();
-    let line = if globals.log_json {
-        serde_json::json!({ "level": "error", "msg": message, "time": time }).to_string()
-    } else {
-        format!("time=\"{time}\" level=error msg={message:?}")
-    };
+    let line = logline::line(globals.log_json, level, message);
     let opened = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
         .open(path);
-    // The message went to standard error already; a log that cannot be written must not hide it.
+    // An error went to standard error already; a log that cannot be written must not hide it.
     drop(opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
 }
 
@@ -179,9 +232,22 @@ pub(crate) fn without_numbers(text: &str) -> String {
     };
     match rest.split_once(')') {
         Some((number, after)) if number.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("{before}{}", without_numbers(after))
+            format!("{}{}", in_lower_case(before), without_numbers(after))
         }
         _ => format!("{before}{BEFORE}{}", without_numbers(rest)),
+    }
+}
+
+/// Rust begins what the system said with a capital; callers look for it as C writes it in the middle of a line.
+fn in_lower_case(text: &str) -> String {
+    let start = text.rfind(": ").map_or(0, |at| at + 2);
+    let (before, said) = text.split_at(start);
+    let mut letters = said.chars();
+    match letters.next() {
+        Some(first) if letters.as_str().starts_with(|c: char| c.is_lowercase()) => {
+            format!("{before}{}{}", first.to_lowercase(), letters.as_str())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -214,6 +280,10 @@ mod tests {
         assert_eq!(
             without_numbers("a: b (os error 2): c (os error 17)"),
             "a: b: c"
+        );
+        assert_eq!(
+            without_numbers("open 'A': No such file (os error 2)"),
+            "open 'A': no such file"
         );
         assert_eq!(without_numbers("x (os error y)"), "x (os error y)");
         assert_eq!(without_numbers("x (os error 2"), "x (os error 2");

@@ -33,6 +33,13 @@ impl Stopwatch {
         self.last = Instant::now();
     }
 
+    /// Prints the table if it was asked for.
+    pub(crate) fn print_if(&self, asked: bool) {
+        if asked {
+            self.print();
+        }
+    }
+
     /// Prints the table on standard error: it is talk, not the container's output.
     pub(crate) fn print(&self) {
         output::say_bytes(self.table().as_bytes());

@@ -1,8 +1,35 @@
-//! Verbs of an OCI runtime: create, start, state, delete, list, spec; and the hidden ones.
+//! Verbs of an OCI runtime: create, start, state, delete, list, pause, resume, events, spec, features; and the hidden ones.
 
 use super::containers::Format;
-use clap::Parser;
+use crate::flags::duration;
+use clap::{Args, Parser};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is handed over when a container is made from a bundle.
+#[derive(Debug, Args, Default)]
+pub(crate) struct Handover {
+    /// Send the master of the container's terminal to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Send a pidfd of the container to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) pidfd_socket: Option<PathBuf>,
+    /// Do not pivot into the root: for a host that runs from an initial ramdisk
+    #[arg(long)]
+    pub(crate) no_pivot: bool,
+    /// Leave the session keyring of the caller to the container
+    #[arg(long)]
+    pub(crate) no_new_keyring: bool,
+}
+
+impl Handover {
+    /// Whether anything was asked for.
+    pub(crate) fn is_any(&self) -> bool {
+        let sockets = self.console_socket.is_some() || self.pidfd_socket.is_some();
+        sockets || self.no_pivot || self.no_new_keyring
+    }
+}
 
 /// Create a container from an OCI bundle, up to but not including its program.
 #[derive(Debug, Parser)]
@@ -12,11 +39,42 @@ pub(crate) struct Create {
     #[arg(short = 'b', long, value_name = "DIR", default_value = ".")]
     pub(crate) bundle: PathBuf,
     /// Write the process id of the container to FILE
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "pidfile", value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Keep N descriptors after the standard three open in the container
+    /// Keep N descriptors after the standard three, and after those of $LISTEN_FDS, open in the container
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    #[command(flatten)]
+    pub(crate) handover: Handover,
+    /// The container's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Create a container from an OCI bundle and run its program: what `run` means under runc's name.
+#[derive(Debug, Parser)]
+#[command(name = "run", bin_name = "runc run")]
+pub(crate) struct RuncRun {
+    /// The bundle's directory
+    #[arg(short = 'b', long, value_name = "DIR", default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Leave the container running and return
+    #[arg(short = 'd', long)]
+    pub(crate) detach: bool,
+    /// Do not delete the container when it has ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Write the process id of the container to FILE
+    #[arg(long, alias = "pidfile", value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Keep N descriptors after the standard three, and after those of $LISTEN_FDS, open in the container
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Leave processes that outlive their parent to the system's own reaper, as is always done here
+    #[arg(long)]
+    pub(crate) no_subreaper: bool,
+    #[command(flatten)]
+    pub(crate) handover: Handover,
     /// The container's id
     #[arg(value_name = "ID")]
     pub(crate) id: String,
@@ -77,7 +135,48 @@ pub(crate) struct Spec {
     /// The bundle's directory
     #[arg(short = 'b', long, value_name = "DIR", default_value = ".")]
     pub(crate) bundle: PathBuf,
+    /// For a container that an ordinary user runs
+    #[arg(long)]
+    pub(crate) rootless: bool,
 }
+
+/// Stop all processes of a container where they are.
+#[derive(Debug, Parser)]
+#[command(name = "pause", bin_name = "hostrun pause")]
+pub(crate) struct Pause {
+    /// The container's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Let the processes of a paused container go on.
+#[derive(Debug, Parser)]
+#[command(name = "resume", bin_name = "hostrun resume")]
+pub(crate) struct Resume {
+    /// The container's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Show what a container uses, again and again, and when it runs out of memory.
+#[derive(Debug, Parser)]
+#[command(name = "events", bin_name = "hostrun events")]
+pub(crate) struct Events {
+    /// How long to wait between two looks
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::duration)]
+    pub(crate) interval: Duration,
+    /// Look once and return
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// The container's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+}
+
+/// Show what this runtime can do, as the runtime-spec has it.
+#[derive(Debug, Parser)]
+#[command(name = "features", bin_name = "hostrun features")]
+pub(crate) struct Features {}
 
 /// Print a shell's completions.
 #[derive(Debug, Parser)]

@@ -11,9 +11,23 @@ pub(crate) enum Format {
     Json,
 }
 
-/// List containers.
+impl Format {
+    /// By its name.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        Self::from_str(word, false).ok()
+    }
+}
+
+/// List containers, or the processes of one.
+///
+/// With CONTAINER its processes are shown as `ps -ef` shows them, or as `ps` does with the options
+/// that follow; `--format json` is then an array of their ids.
 #[derive(Debug, Parser)]
-#[command(name = "ps", bin_name = "hostrun ps")]
+#[command(
+    name = "ps",
+    bin_name = "hostrun ps",
+    override_usage = "hostrun ps [OPTIONS]\n       hostrun ps [OPTIONS] CONTAINER [PS OPTION]..."
+)]
 pub(crate) struct Ps {
     /// Also those that have ended
     #[arg(short = 'a', long)]
@@ -25,8 +39,17 @@ pub(crate) struct Ps {
     #[arg(long)]
     pub(crate) no_trunc: bool,
     /// How to write the list
-    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short = 'f',
+        long,
+        value_enum,
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
     pub(crate) format: Format,
+    /// The container, then options of ps
+    #[arg(value_name = "CONTAINER [PS OPTION]", num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
 }
 
 /// Send a signal to containers.

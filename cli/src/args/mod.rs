@@ -5,3 +5,4 @@ pub(crate) mod containers;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod run;
+pub(crate) mod update;

@@ -1,5 +1,6 @@
 //! `hostrun run`.
 
+use super::bundles::Handover;
 use crate::flags::capability::Choice;
 use crate::flags::device::Device;
 use crate::flags::environment::Variable;
@@ -56,9 +57,17 @@ pub(crate) struct Run {
     /// Keep N descriptors after the standard three open in the container
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Bundles")]
     pub(crate) preserve_fds: u32,
+    /// Do not delete the container when it has ended
+    #[arg(long, help_heading = "Bundles")]
+    pub(crate) keep: bool,
+    /// Leave processes that outlive their parent to the system's own reaper, as is always done here
+    #[arg(long, help_heading = "Bundles")]
+    pub(crate) no_subreaper: bool,
+    #[command(flatten, next_help_heading = "Bundles")]
+    pub(crate) handover: Handover,
 
     /// Run in the background and print the container's id
-    #[arg(short = 'd', long)]
+    #[arg(short = 'd', long, help_heading = "Options")]
     pub(crate) detach: bool,
     /// Keep standard input open
     #[arg(short = 'i', long)]

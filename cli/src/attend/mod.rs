@@ -7,7 +7,7 @@ pub(crate) use relay::{LineEnds, Relay};
 pub(crate) use terminal::window_size;
 
 use anyhow::{Context, Result};
-use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Signal};
+use hostrun_runtime::{ContainerId, Created, Exit, Request, Running, Runtime, Signal};
 use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Place;
@@ -43,8 +43,11 @@ pub(crate) struct Connection {
     pub(crate) ends: LineEnds,
 }
 
+/// What is to be done between a container's making and its start.
+pub(crate) type Preparation<'a> = &'a dyn Fn(&Created) -> Result<()>;
+
 /// Starts a container. One with a terminal is parked until the terminal is connected: its program finds the size and
-/// the modes that will stay.
+/// the modes that will stay; so is one for which something is to be `prepared`, by its process id, before it runs.
 ///
 /// # Errors
 /// When it cannot be made or started; then nothing of it is left.
@@ -53,16 +56,21 @@ pub(crate) fn start(
     id: &ContainerId,
     request: Request,
     terminal: Option<Connection>,
+    prepared: Option<Preparation<'_>>,
 ) -> Result<(Running, Option<Relay>)> {
-    let Some(connection) = terminal else {
+    if terminal.is_none() && prepared.is_none() {
         return Ok((runtime.run(id, request)?, None));
-    };
+    }
     let mut created = runtime.create(id, request)?;
     let console = created.take_console();
     let relay = console
-        .map(|master| Relay::connect(master, connection.interactive, connection.ends))
+        .zip(terminal)
+        .map(|(master, connection)| Relay::connect(master, connection.interactive, connection.ends))
         .transpose();
-    let started = relay.and_then(|relay| Ok((created.start()?, relay)));
+    let started = relay.and_then(|relay| {
+        prepared.map_or(Ok(()), |prepared| prepared(&created))?;
+        Ok((created.start()?, relay))
+    });
     if started.is_err() {
         runtime
             .container(id)

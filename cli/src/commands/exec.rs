@@ -21,6 +21,11 @@ use std::os::fd::AsFd;
 pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
     // First of all: a process that joins a container can be seen from inside it.
     seal::ensure()?;
+    let first = args.words.first().map(String::as_str).unwrap_or_default();
+    if super::recorded(globals, first)?.is_none() {
+        return super::oci::exec::main(globals, args);
+    }
+    refuse_for_bundles(args)?;
     if args.detach && args.tty {
         return Err(report::usage(
             "--detach and --tty do not go together: nobody would hold the terminal",
@@ -66,6 +71,28 @@ pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
         .map(|master| Relay::connect(master, args.interactive, LineEnds::Terminal))
         .transpose()?;
     Ok(attention.stay(&running, relay)?.status())
+}
+
+/// A flag that would be passed over in silence is refused.
+fn refuse_for_bundles(args: &Exec) -> Result<()> {
+    let given = [
+        ("--process", args.process.is_some()),
+        ("--additional-gids", !args.additional_gids.is_empty()),
+        ("--cap", !args.cap.is_empty()),
+        ("--no-new-privs", args.no_new_privs),
+        ("--apparmor", args.apparmor.is_some()),
+        ("--process-label", args.process_label.is_some()),
+        ("--cgroup", !args.cgroup.is_empty()),
+        ("--ignore-paused", args.ignore_paused),
+        ("--console-socket", args.console_socket.is_some()),
+        ("--pidfd-socket", args.pidfd_socket.is_some()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(report::usage(format!(
+            "{flag} is for containers that were made from a bundle"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The container's own process with what the flags change.

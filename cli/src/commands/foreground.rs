@@ -86,8 +86,13 @@ pub(super) fn start(
     terminal: Option<Connection>,
 ) -> Result<(Running, Option<Relay>)> {
     let runtime = Runtime::open(&globals.root)?;
-    let (running, relay) =
-        attend::start(&runtime, &ContainerId::new(record.id())?, request, terminal)?;
+    let (running, relay) = attend::start(
+        &runtime,
+        &ContainerId::new(record.id())?,
+        request,
+        terminal,
+        None,
+    )?;
     let status = Status {
         phase: Phase::Running,
         pid: Some(running.pid()),

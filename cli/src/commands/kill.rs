@@ -11,6 +11,10 @@ use hostrun_runtime::Signal;
 /// # Errors
 /// When a container is not there or does not run; the others get their signal all the same.
 pub(crate) fn main(globals: &Globals, args: &Kill) -> Result<u8> {
+    let first = args.words.first().map(String::as_str).unwrap_or_default();
+    if args.words.len() <= 2 && super::recorded(globals, first)?.is_none() {
+        return super::oci::kill::main(globals, args);
+    }
     let mut asked = args.signal.as_deref().map(Signal::parse).transpose()?;
     let mut names = args.words.as_slice();
     // An OCI runtime is called with the signal as the second word.

@@ -1,6 +1,5 @@
 //! What each verb does: its arguments as typed, then calls of the libraries.
 
-pub(crate) mod bundle;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod init;
@@ -9,6 +8,7 @@ pub(crate) mod kill;
 pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod monitor;
+pub(crate) mod oci;
 pub(crate) mod pages;
 pub(crate) mod ps;
 pub(crate) mod rm;
@@ -18,10 +18,24 @@ pub(crate) mod stop;
 
 mod foreground;
 mod pidfile;
-mod run_bundle;
 
+use crate::globals::Globals;
+use crate::record::Records;
 use crate::report;
+use crate::target::Target;
 use anyhow::Result;
+
+/// The container of our own records that a name means. `None` where names cannot mean one of those, or none fits: then
+/// the name is the id of a container made from a bundle, and the verb has the meaning that OCI runtimes give it.
+fn recorded(globals: &Globals, name: &str) -> Result<Option<Target>> {
+    if !globals.has_records() {
+        return Ok(None);
+    }
+    let record = Records::of(&globals.store).find(name)?;
+    record
+        .map(|record| Target::of_record(globals, record))
+        .transpose()
+}
 
 /// Does the same to each name: a failure of one is told and the others still have their turn.
 fn each(names: &[String], mut act: impl FnMut(&str) -> Result<()>) -> Result<u8> {

@@ -2,7 +2,7 @@
 
 use crate::args::containers::{Format, Ps};
 use crate::clock::{self, Instant};
-use crate::globals::Globals;
+use crate::globals::{Globals, Name};
 use crate::record::{Meta, Phase, Record, Records, Status};
 use crate::target::Target;
 use crate::{output, report, table};
@@ -33,6 +33,14 @@ pub(super) struct Row {
 /// # Errors
 /// When the store or the state directory cannot be read.
 pub(crate) fn main(globals: &Globals, args: &Ps) -> Result<u8> {
+    if let Some(name) = args.words.first() {
+        let target = super::recorded(globals, name)?;
+        let id = target.as_ref().map_or(name.as_str(), Target::id);
+        return super::oci::processes::main(globals, args, id);
+    }
+    if globals.name == Name::Runc {
+        return Err(report::usage("\"ps\" requires a minimum of 1 argument"));
+    }
     let mut rows = rows(globals)?;
     rows.retain(|row| args.all || !row.over);
     rows.sort_by(|a, b| b.created.cmp(&a.created));
@@ -66,7 +74,7 @@ fn rows(globals: &Globals) -> Result<Vec<Row>> {
         };
         rows.push(of_record(globals, record, meta, status));
     }
-    for container in super::bundle::all(globals)? {
+    for container in super::oci::all(globals)? {
         if records
             .iter()
             .all(|record| record.id() != container.id().as_str())

@@ -1,6 +1,6 @@
 //! `hostrun run IMAGE`: find or load the image, put the container together, start it, stay with it.
 
-use super::{foreground, pidfile, run_bundle};
+use super::{foreground, oci, pidfile};
 use crate::args::run::Run;
 use crate::assembly;
 use crate::attend::Attention;
@@ -22,7 +22,7 @@ use std::path::Path;
 /// When the container could not be started; the message says why.
 pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
     if let Some(bundle) = &args.bundle {
-        return run_bundle::main(globals, args, bundle);
+        return oci::make::run(globals, args, bundle);
     }
     refuse_contradictions(args)?;
     if args.isolation.pid.is_some()
@@ -48,6 +48,12 @@ pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
 }
 
 fn refuse_contradictions(args: &Run) -> Result<()> {
+    if args.keep || args.handover.is_any() {
+        let failure = report::Failure::new("an option that only bundles have needs --bundle DIR");
+        return Err(failure
+            .hint("'hostrun run --help' lists them under Bundles")
+            .into());
+    }
     if args.preserve_fds > 0 && args.detach {
         return Err(report::usage(
             "--preserve-fds and --detach do not go together",

@@ -9,7 +9,7 @@ mod isolation;
 mod limits;
 mod mounts;
 mod process;
-mod template;
+pub(crate) mod template;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,6 @@ pub(crate) use mounts::all_flags as mount_flags;
 pub(crate) use process::{
     apply_variables, command, console_size, full_capabilities, stop_signal, user_text, working_dir,
 };
-pub(crate) use template::template;
 
 use crate::args::run::Run;
 use crate::flags::environment::Variable;

@@ -1,6 +1,6 @@
 //! The verbs: their names, what they do, and the tree of each, built only when it is asked for.
 
-use crate::globals::Globals;
+use crate::globals::{Globals, Name};
 use crate::{args, commands, output, report};
 use anyhow::Result;
 use clap::CommandFactory;
@@ -30,7 +30,7 @@ macro_rules! verb {
             name: $name,
             about: $about,
             command: <$args as CommandFactory>::command,
-            run: |globals, words| match parse::<$args>(words)? {
+            run: |globals, words| match parse::<$args>(globals.name, words)? {
                 Some(args) => $run(globals, &args),
                 None => Ok(0),
             },
@@ -39,10 +39,10 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, containers, exec, images, run};
+use args::{bundles, containers, exec, images, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 19] = [
+pub(crate) const VERBS: [Verb; 24] = [
     verb!(
         "run",
         "Run a command in a new container",
@@ -125,42 +125,77 @@ pub(crate) const VERBS: [Verb; 19] = [
         "Create a container from a bundle",
         Bundles,
         bundles::Create,
-        commands::bundle::create
+        commands::oci::make::create
     ),
     verb!(
         "start",
         "Start a created container",
         Bundles,
         bundles::Start,
-        commands::bundle::start
+        commands::oci::lists::start
     ),
     verb!(
         "state",
         "Show a container's state",
         Bundles,
         bundles::State,
-        commands::bundle::state
+        commands::oci::lists::state
     ),
     verb!(
         "delete",
         "Delete a container",
         Bundles,
         bundles::Delete,
-        commands::bundle::delete
+        commands::oci::lists::delete
     ),
     verb!(
         "list",
         "List what runs under --root",
         Bundles,
         bundles::List,
-        commands::bundle::list
+        commands::oci::lists::list
+    ),
+    verb!(
+        "pause",
+        "Stop a container's processes where they are",
+        Bundles,
+        bundles::Pause,
+        commands::oci::pause::pause
+    ),
+    verb!(
+        "resume",
+        "Let a paused container go on",
+        Bundles,
+        bundles::Resume,
+        commands::oci::pause::resume
+    ),
+    verb!(
+        "update",
+        "Change what a container may use",
+        Bundles,
+        update::Update,
+        commands::oci::update::main
+    ),
+    verb!(
+        "events",
+        "Show what a container uses",
+        Bundles,
+        bundles::Events,
+        commands::oci::events::main
+    ),
+    verb!(
+        "features",
+        "Show what this runtime can do",
+        Bundles,
+        bundles::Features,
+        commands::oci::features::main
     ),
     verb!(
         "spec",
         "Write a config.json to begin with",
         Bundles,
         bundles::Spec,
-        commands::bundle::spec
+        commands::oci::spec::main
     ),
     verb!(
         "completions",
@@ -177,6 +212,18 @@ pub(crate) const VERBS: [Verb; 19] = [
         commands::pages::man
     ),
 ];
+
+/// `run` under runc's name.
+const RUNC_RUN: Verb = verb!(
+    "run",
+    "Create a container and run its program",
+    Bundles,
+    bundles::RuncRun,
+    commands::oci::make::runc_run
+);
+
+/// Verbs that runc has and that mean containers of our own, too.
+const SHARED: [&str; 3] = ["exec", "kill", "ps"];
 
 const MONITOR: Verb = verb!(
     "monitor",
@@ -195,12 +242,23 @@ const INIT: Verb = Verb {
 };
 
 /// The verb a command line begins with.
-pub(crate) fn find(words: &[OsString]) -> Option<Verb> {
-    let name = words.first()?.to_str()?;
-    VERBS
-        .into_iter()
-        .chain([MONITOR, INIT])
-        .find(|verb| verb.name == name)
+pub(crate) fn find(words: &[OsString], name: Name) -> Option<Verb> {
+    let word = words.first()?.to_str()?;
+    let all = VERBS.into_iter().chain([MONITOR, INIT]);
+    match name {
+        Name::Hostrun => all.into_iter().find(|verb| verb.name == word),
+        Name::Runc if word == RUNC_RUN.name => Some(RUNC_RUN),
+        Name::Runc => all
+            .into_iter()
+            .find(|verb| verb.name == word && verb.is_of_runc()),
+    }
+}
+
+impl Verb {
+    /// Whether runc has it.
+    fn is_of_runc(&self) -> bool {
+        self.group == Group::Bundles || SHARED.contains(&self.name)
+    }
 }
 
 /// Turns `help VERB` into `VERB --help`, and `help` alone into nothing.
@@ -215,19 +273,41 @@ pub(crate) fn helped(mut words: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// What is said when no verb has this name.
-pub(crate) fn unknown(words: &[OsString]) -> anyhow::Error {
+pub(crate) fn unknown(words: &[OsString], name: Name) -> anyhow::Error {
     let word = words
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
-    report::Failure::new(format!("'{word}' is not a hostrun command"))
-        .hint("'hostrun --help' lists them")
-        .into()
+    match name {
+        Name::Runc => report::Failure::new(format!("No help topic for '{word}'")).code(3),
+        Name::Hostrun => report::Failure::new(format!("'{word}' is not a hostrun command"))
+            .hint("'hostrun --help' lists them"),
+    }
+    .into()
+}
+
+/// The tree of a verb, named as we were called. Readers of runc's help look at its first two lines.
+fn command<T: CommandFactory>(name: Name, words: &[OsString]) -> clap::Command {
+    let command = T::command();
+    if name == Name::Hostrun {
+        return command;
+    }
+    let verb = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned());
+    let full = format!("runc {}", verb.unwrap_or_default());
+    let template =
+        format!("NAME:\n   {full} - {{about}}\n\nUSAGE:\n   {{usage}}\n\nOPTIONS:\n{{options}}\n");
+    command
+        .override_usage(format!("{full} [command options] [arguments...]"))
+        .bin_name(full)
+        .help_template(template)
 }
 
 /// Parses a verb's words; `None` when it only printed its help.
-fn parse<T: clap::Parser>(words: &[OsString]) -> Result<Option<T>> {
-    let error = match T::try_parse_from(words) {
+fn parse<T: clap::Parser>(name: Name, words: &[OsString]) -> Result<Option<T>> {
+    let matches = command::<T>(name, words).try_get_matches_from(words);
+    let error = match matches.and_then(|matches| T::from_arg_matches(&matches)) {
         Ok(args) => return Ok(Some(args)),
         Err(error) => error,
     };
@@ -291,7 +371,10 @@ Before the command:
 ";
 
 /// The text of `hostrun --help`.
-pub(crate) fn overview() -> String {
+pub(crate) fn overview(name: Name) -> String {
+    if name == Name::Runc {
+        return runc_overview();
+    }
     let usage = "Usage: hostrun [--root DIR] [--store DIR] COMMAND [OPTIONS] [ARGUMENTS]";
     let mut text = format!("Runs OCI images and bundles.\n\n{usage}\n");
     let groups = [
@@ -301,19 +384,45 @@ pub(crate) fn overview() -> String {
     ];
     for (group, title) in groups {
         let verbs = VERBS.iter().filter(|verb| verb.group == group);
-        let lines: Vec<String> = verbs
-            .map(|verb| format!("  {:<10} {}", verb.name, verb.about))
-            .collect();
-        text = format!("{text}\n{title}:\n{}\n", lines.join("\n"));
+        text = format!("{text}\n{title}:\n{}\n", lines(verbs));
     }
     text + OVERVIEW_END
 }
 
-/// The text of `hostrun --version`.
-pub(crate) fn version() -> String {
+fn runc_overview() -> String {
+    let verbs = VERBS.iter().filter(|verb| verb.is_of_runc());
+    let verbs = lines(verbs.chain([&RUNC_RUN]));
     format!(
-        "hostrun version {}\nspec: 1.3.0\n",
-        env!("CARGO_PKG_VERSION")
+        "NAME:\n   runc - Open Container Initiative runtime\n\n\
+         USAGE:\n   runc [global options] command [command options] [arguments...]\n\n\
+         COMMANDS:\n{verbs}\n\n\
+         GLOBAL OPTIONS:\n{RUNC_OPTIONS}\n"
+    )
+}
+
+const RUNC_OPTIONS: &str = "  --debug             tell each stage of a start
+  --log FILE          write the log to FILE [default: standard error]
+  --log-format F      text or json
+  --root DIR          container state [default: /run/runc]
+  --systemd-cgroup    have systemd make the cgroups
+  --rootless B        accepted
+  --criu PATH         accepted
+  --help, -h          print this help
+  --version, -v       print what this is";
+
+fn lines<'a>(verbs: impl Iterator<Item = &'a Verb>) -> String {
+    let lines: Vec<String> = verbs
+        .map(|verb| format!("  {:<10} {}", verb.name, verb.about))
+        .collect();
+    lines.join("\n")
+}
+
+/// The text of `hostrun --version`.
+pub(crate) fn version(name: Name) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "{} version {version}\ncommit: hostrun-{version}\nspec: 1.3.0\n",
+        name.as_str()
     )
 }
 

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn every_tree_is_sound_and_named_as_its_verb() {
-    for verb in VERBS.into_iter().chain([MONITOR]) {
+    for verb in VERBS.into_iter().chain([MONITOR, RUNC_RUN]) {
         let command = (verb.command)();
         assert_eq!(command.get_name(), verb.name);
         command.debug_assert();
@@ -16,7 +16,7 @@ fn options_end_at_the_image() {
         "run", "-d", "-e", "A=1", "busybox", "-d", "--", "--rm", "-x",
     ]
     .map(OsString::from);
-    let args = parse::<run::Run>(&words).unwrap().unwrap();
+    let args = parse::<run::Run>(Name::Hostrun, &words).unwrap().unwrap();
     assert!(args.detach && !args.rm);
     assert_eq!(args.words, ["busybox", "-d", "--", "--rm", "-x"]);
 }
@@ -32,16 +32,21 @@ fn flags_that_a_bundle_decides_are_refused_beside_one() {
         "--name=x",
     ] {
         let words = ["run", "--bundle", "/b", flag, "id"].map(OsString::from);
-        assert!(parse::<run::Run>(&words).is_err(), "{flag}");
+        assert!(parse::<run::Run>(Name::Hostrun, &words).is_err(), "{flag}");
     }
     let words = ["run", "-d", "--bundle", "/b", "--pidfile", "/p", "id"].map(OsString::from);
-    assert!(parse::<run::Run>(&words).unwrap().unwrap().detach);
+    assert!(
+        parse::<run::Run>(Name::Hostrun, &words)
+            .unwrap()
+            .unwrap()
+            .detach
+    );
 }
 
 #[test]
 fn short_flags_combine_and_h_is_the_host_name() {
     let words = ["run", "-it", "-hweb", "-m", "64m", "-v/a:/b", "img"].map(OsString::from);
-    let args = parse::<run::Run>(&words).unwrap().unwrap();
+    let args = parse::<run::Run>(Name::Hostrun, &words).unwrap().unwrap();
     assert!(args.interactive && args.tty);
     assert_eq!(args.isolation.hostname.as_deref(), Some("web"));
     assert_eq!(args.limits.memory, Some(64 << 20));
@@ -52,7 +57,7 @@ fn short_flags_combine_and_h_is_the_host_name() {
 fn wrong_calls_are_told_in_one_line_with_code_125() {
     let told = |words: &[&str]| {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        report::Told::of(&parse::<run::Run>(&words).unwrap_err())
+        report::Told::of(&parse::<run::Run>(Name::Hostrun, &words).unwrap_err())
     };
     let unknown = told(&["run", "--frob", "img"]);
     assert_eq!(
