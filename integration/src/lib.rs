@@ -19,6 +19,7 @@ pub mod oracle;
 pub mod pty;
 pub mod refusal;
 pub mod runtime;
+pub mod socket;
 pub mod sources;
 pub mod stage;
 

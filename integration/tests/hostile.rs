@@ -155,7 +155,8 @@ fn a_container_that_is_still_being_created_is_not_there_for_others() -> Result<(
             vec!["exec", &id, "/bin/cat", &secret],
             vec!["start", &id],
         ] {
-            let line = refused(stage, words[0], &stage.call(&words).run()?, 125)?;
+            let code = if words[0] == "exec" { 255 } else { 1 };
+            let line = refused(stage, words[0], &stage.call(&words).run()?, code)?;
             ensure!(line.contains("being created"), "{}: {line}", words[0]);
         }
         ensure!(

@@ -186,7 +186,8 @@ fn an_id_in_use_is_refused_and_its_container_lives_on() -> Result<()> {
         let dir = other.write()?.to_string_lossy().into_owned();
         for verb in ["run", "create"] {
             let out = stage.call([verb, "--bundle", &dir, &container.id]).run()?;
-            let line = refused(stage, "id in use", &out, 125)?;
+            let code = if verb == "run" { 125 } else { 1 };
+            let line = refused(stage, "id in use", &out, code)?;
             ensure!(
                 stage.runtime().is_runc() || line.contains(&container.id),
                 "{line}"
@@ -250,19 +251,20 @@ fn a_full_disk_is_named_and_leaves_nothing() -> Result<()> {
 #[test]
 fn a_wrong_command_line_is_refused() -> Result<()> {
     on_stage(|stage| {
-        let words: [&[&str]; 6] = [
-            &["no-such-verb"],
-            &["run"],
-            &["run", "--no-such-flag", "x"],
-            &["state", "not-there"],
-            &["kill", "not-there", "TERM"],
-            &["delete", "not-there"],
+        // the verbs of an OCI runtime answer as runc does
+        let words: [(&[&str], i32); 6] = [
+            (&["no-such-verb"], 125),
+            (&["run"], 125),
+            (&["run", "--no-such-flag", "x"], 125),
+            (&["state", "not-there"], 1),
+            (&["kill", "not-there", "TERM"], 1),
+            (&["delete", "not-there"], 1),
         ];
-        for words in words {
+        for (words, code) in words {
             let out = stage.call(words).run()?;
             ensure!(out.code() != 0, "{words:?} went through");
             if !stage.runtime().is_runc() {
-                assert_eq!(out.code(), 125, "{words:?}: {}", out.stderr());
+                assert_eq!(out.code(), code, "{words:?}: {}", out.stderr());
                 ensure!(!out.stderr().is_empty(), "{words:?}: no word");
             }
         }
