@@ -218,33 +218,6 @@ fn a_container_that_may_trace_never_reaches_the_machine_through_an_exec() -> Res
 }
 
 #[test]
-fn what_the_machine_hides_from_a_user_namespace_is_not_bound_into_one() -> Result<()> {
-    on_stage_of_hostrun(
-        "the kernel locks the mounts that runc makes in there",
-        |stage| {
-            let at = |name| stage.folder(name);
-            let plain = Mounted::tmpfs(&at("plain")?, &[])?;
-            let works = stage.bundle()?.mapped()?.shell("ls /volume; echo it ran");
-            let works = works.bind(plain.at(), "/volume", &["rbind", "ro"]);
-            assert_eq!(stage.run(&works)?.ok()?, "it ran\n");
-            for guard in ["ro", "nosuid", "nodev", "noexec"] {
-                let guarded = Mounted::tmpfs(&at(guard)?, &["-o", guard])?;
-                let bundle = loud(stage)?.mapped()?;
-                let bundle = bundle.bind(guarded.at(), "/volume", &["rbind"]);
-                refuse(stage, guard, &bundle)?;
-            }
-            let above = at("above")?;
-            let _below = Mounted::tmpfs(&at("above/below")?, &[])?;
-            for kind in ["rbind", "bind"] {
-                let bundle = loud(stage)?.mapped()?.bind(&above, "/volume", &[kind]);
-                refuse(stage, "mounts below", &bundle)?;
-            }
-            Ok(())
-        },
-    )
-}
-
-#[test]
 fn mounts_in_a_shared_volume_do_not_appear_on_the_machine() -> Result<()> {
     on_stage(|stage| {
         let shared = Mounted::tmpfs(&stage.folder("shared")?, &[])?;

@@ -21,7 +21,8 @@ pub(crate) struct Ready {
     pub(crate) console: Option<OwnedFd>,
 }
 
-/// Serves the child until it is parked (`parks`) or runs its program.
+/// Serves the child until it is parked (`parks`) or runs its program; `serve` answers what it asks
+/// for while it mounts.
 ///
 /// # Errors
 /// What the child reports, in the words of `explain`; the child is dead and reaped then.
@@ -30,6 +31,7 @@ pub(crate) fn attend(
     socket: &OwnedFd,
     parks: bool,
     mut agent: Option<Agent>,
+    serve: impl Fn(&Child, Asked) -> Result<()>,
     explain: impl Fn(Failure) -> Error,
 ) -> Result<Ready> {
     let mut console = None;
@@ -63,6 +65,7 @@ pub(crate) fn attend(
                 child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
             }
             Message::Failure(failure) => outcome = Some(Err(failure)),
+            Message::Asked(asked) => serve(&child, asked)?,
             Message::Byte(..) => {
                 return Err(Error::new(
                     ErrorKind::System,
@@ -163,7 +166,20 @@ enum Message {
     End,
     Byte(u8, Option<OwnedFd>),
     Failure(Failure),
+    Asked(Asked),
 }
+
+/// What a child asks for about one of its mounts.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// One of [`byte`].
+    pub(crate) kind: u8,
+    /// Index of the mount.
+    pub(crate) index: u16,
+    pub(crate) fd: Option<OwnedFd>,
+}
+
+const ASKED_LENGTH: usize = 3;
 
 fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
     let mut bytes = [0_u8; Failure::LENGTH];
@@ -181,10 +197,15 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
         _ => None,
     });
     let fd = fds.flatten().next();
-    let [first, ..] = bytes;
+    let [first, low, high, ..] = bytes;
     Ok(match received.bytes {
         0 => Message::End,
         Failure::LENGTH => Message::Failure(Failure::from_bytes(bytes)),
+        ASKED_LENGTH => Message::Asked(Asked {
+            kind: first,
+            index: u16::from_le_bytes([low, high]),
+            fd,
+        }),
         _ => Message::Byte(first, fd),
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::affinity::Bound;
 use crate::agent::{Agent, AgentState};
-use crate::attend::attend;
+use crate::attend::{Asked, attend};
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::clone::{Child, clone_in};
 use crate::container::Container;
@@ -73,7 +73,7 @@ impl Container {
         line.child = None;
         timings.mark("clone");
         let names = Names::new(&plan.process, None, root.as_fd());
-        let ready = attend(child, &line.parent, false, agent, |failure| {
+        let ready = attend(child, &line.parent, false, agent, no_mounts, |failure| {
             explain(failure, &names)
         })?;
         timings.mark("join and exec");
@@ -192,4 +192,9 @@ fn not_in(error: Error, path: &CgroupPath) -> Error {
     let pid = std::process::id();
     let subject = format!("of a child of {pid} to cgroups: {path}/cgroup.procs");
     Error::new(kind, "exec: adding pid", subject).caused_by(error)
+}
+
+/// Nothing is mounted for a process in a container that stands.
+fn no_mounts(_: &Child, _: Asked) -> Result<()> {
+    Err(Error::new(ErrorKind::System, "understand", "the process"))
 }

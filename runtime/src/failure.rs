@@ -1,6 +1,7 @@
 //! A failure of the room, in words. The child sent eight bytes; the plan has the names.
 
 use crate::error::{Error, ErrorKind};
+use crate::mounting;
 use crate::plan::Plan;
 use crate::plan::process::ProcessPlan;
 use crate::program;
@@ -63,9 +64,13 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
         Step::ExecMagicLink => Error::new(ErrorKind::ExecDenied, "run", quoted(&names.program))
             .because("it leads through a magic link of procfs, out of the container"),
         Step::Cwd => cwd(errno, names),
-        Step::MountTarget | Step::MountCreate | Step::MountAttach | Step::MountAttributes => {
-            mount(step, index, errno, names)
-        }
+        Step::MountTarget
+        | Step::MountCreate
+        | Step::MountAttach
+        | Step::MountAttributes
+        | Step::MountSource
+        | Step::MountIds
+        | Step::MountCopy => mounting::explain(step, index, errno, names),
         Step::Device | Step::DeviceMismatch => device(step, index, errno, names),
         Step::Mask | Step::ReadonlyPath => hidden(step, index, errno, names),
         Step::Sysctl => at("set sysctl", sysctl(index, names)),
@@ -125,32 +130,6 @@ fn cwd(errno: i32, names: &Names<'_>) -> Error {
             .because("it leads through a magic link, out of the container"),
         _ => error,
     }
-}
-
-fn mount(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
-    let mount = names.plan.and_then(|plan| plan.root.mounts.get(index));
-    let destination = mount.map_or_else(String::new, |mount| {
-        format!("on {}", mount.destination.display())
-    });
-    let operation = match step {
-        Step::MountTarget => "find mount target",
-        Step::MountCreate => "make file system to mount",
-        Step::MountAttach => "mount",
-        _ => "set attributes of mount",
-    };
-    let error = Error::from_errno(errno, operation, destination);
-    let symlink = matches!(Errno::from_raw(errno), Errno::ELOOP | Errno::ENOTDIR);
-    if step == Step::MountTarget && symlink && mount.is_some_and(|mount| mount.strict_target) {
-        return error
-            .with_kind(ErrorKind::Denied)
-            .because("it must be mounted on ordinary directory, and the image has a link there");
-    }
-    let kinds_differ = matches!(Errno::from_raw(errno), Errno::EINVAL | Errno::ENOTDIR);
-    let error = error.with_kind(ErrorKind::System);
-    if step == Step::MountAttach && kinds_differ {
-        return error.with_hint("a file can only be mounted on a file, a directory on a directory");
-    }
-    error
 }
 
 fn device(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {

@@ -45,11 +45,14 @@ impl Host {
         let kcore = accessat(self.proc()?, "kcore", Access::EXISTS, AtFlags::empty()).is_ok();
         let processes = || spec.process().iter().chain(process);
         let some = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        let linux = spec.linux().as_ref();
+        let mounts = linux.map_or(&None, |linux| linux.mount_label());
         Ok(Facts {
             last_capability,
             kcore,
             apparmor: processes().any(|p| some(p.apparmor_profile())) && has_apparmor(),
-            selinux: processes().any(|p| some(p.selinux_label())) && has_selinux(),
+            selinux: (processes().any(|p| some(p.selinux_label())) || some(mounts))
+                && has_selinux(),
         })
     }
 

@@ -2,16 +2,18 @@
 
 use crate::host::Host;
 use crate::plan::devices::{DevicePlan, LinkPlan};
-use crate::plan::mounts::{MountPlan, SourcePlan};
+use crate::plan::mounts::MountPlan;
 use crate::plan::namespaces::Kind;
+use crate::plan::options::Attributes;
 use crate::plan::process::ProcessPlan;
+use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
 use crate::plan::treatment as plan;
-use crate::prepare::{Line, Prepared, Tree};
+use crate::prepare::{Line, Prepared, Tree, clone_propagation};
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
-    Affinity, Console, Device, Identity, Join, Labels, Link, Make, MemoryPolicy, Mount, Orders,
-    Root, Seccomp, Source, Sysctl, Treatment,
+    self, Affinity, Changes, Console, Device, Identity, Join, Labels, Link, Make, MemoryPolicy,
+    Mount, Node, Orders, Root, Seccomp, Source, Sysctl, Treatment,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
@@ -124,9 +126,16 @@ fn kept(line: &Line, others: &[Fd]) -> Vec<Fd> {
 
 /// Descriptors that the child of a new container uses.
 pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
-    let trees = prepared.trees.mounts.iter().flatten().map(|tree| &tree.fd);
-    let trees = trees.chain(prepared.trees.devices.iter().flatten());
-    let others = trees
+    // Places of the host the child knows by their paths.
+    let others = prepared
+        .trees
+        .mounts
+        .iter()
+        .filter_map(|tree| match tree {
+            Some(Tree::Detached { fd, .. }) => Some(fd),
+            _ => None,
+        })
+        .chain(prepared.trees.devices.iter().flatten())
         .chain([&prepared.trees.root])
         .chain(&prepared.listener)
         .map(raw);
@@ -143,6 +152,7 @@ pub(crate) struct Lists<'a> {
     sysctls: Vec<Sysctl<'a>>,
     masked: Vec<&'a CStr>,
     readonly_paths: Vec<&'a CStr>,
+    revealing: Vec<&'a CStr>,
 }
 
 impl<'a> Lists<'a> {
@@ -160,6 +170,7 @@ impl<'a> Lists<'a> {
             devices: devices
                 .map(|(device, tree)| self::device(device, tree.as_ref()))
                 .collect(),
+            revealing: trees.revealing.iter().map(CString::as_c_str).collect(),
             links: plan.links.iter().map(link).collect(),
             sysctls: plan.sysctls.iter().map(sysctl).collect(),
             masked: plan.root.masked.iter().map(CString::as_c_str).collect(),
@@ -175,6 +186,7 @@ impl<'a> Lists<'a> {
     /// The mounts, with their scratch for the room.
     pub(crate) fn mounts(&'a self, prepared: &'a Prepared) -> Vec<Mount<'a>> {
         let plans = &prepared.plan.root.mounts;
+        let propagation = clone_propagation(&prepared.plan);
         // Sysctls are written through the first procfs.
         let procfs = plans.iter().position(is_procfs);
         let parts = plans
@@ -185,7 +197,7 @@ impl<'a> Lists<'a> {
         parts
             .map(|(index, ((plan, tree), options))| Mount {
                 keep: procfs == Some(index) && !prepared.plan.sysctls.is_empty(),
-                ..mount(plan, tree.as_ref(), options)
+                ..mount(plan, tree.as_ref(), options, propagation)
             })
             .collect()
     }
@@ -212,7 +224,10 @@ impl<'a> Lists<'a> {
             keyring: prepared.keyring.as_deref(),
             root: Some(Root {
                 tree: raw(&trees.root),
+                host_path: trees.root_path.as_deref(),
                 detach: libc::MS_SLAVE | libc::MS_REC,
+                without_pivot: prepared.without_pivot,
+                revealing: &self.revealing,
                 propagation: plan.root.propagation,
                 readonly: plan.root.readonly,
                 mounts,
@@ -274,15 +289,60 @@ fn is_procfs(mount: &MountPlan) -> bool {
 
 fn mount<'a>(
     plan: &'a MountPlan,
-    tree: Option<&Tree>,
+    tree: Option<&'a Tree>,
     options: &'a [(&'a CStr, &'a CStr)],
+    propagation: u64,
 ) -> Mount<'a> {
-    let source = match (&plan.source, tree) {
+    let attributes = |attributes: Attributes| orders::Attributes {
+        set: attributes.set,
+        clear: attributes.clear,
+    };
+    let remounts = matches!(plan.source, SourcePlan::Remount { .. });
+    Mount {
+        source: source(plan, tree, options),
+        target: &plan.target,
+        strict_target: plan.strict_target,
+        over_proc: plan.over_proc,
+        over_link: plan.over_link,
+        make: if tree.is_some_and(|tree| !tree.is_directory()) {
+            Make::File
+        } else {
+            Make::Directory
+        },
+        attributes: plan.own.of_new() | plan.tree.set,
+        changes: Changes {
+            own: attributes(plan.own.of_bind()),
+            own_locked: attributes(plan.own.of_locked_bind()),
+            tree: attributes(plan.tree),
+            propagation: if remounts { 0 } else { propagation },
+            idmap: plan.idmap.is_some(),
+        },
+        late_readonly: plan.late_readonly,
+        keep: false,
+        propagation: &plan.propagation,
+        held: Cell::new(-1),
+    }
+}
+
+fn source<'a>(
+    plan: &'a MountPlan,
+    tree: Option<&'a Tree>,
+    options: &'a [(&'a CStr, &'a CStr)],
+) -> Source<'a> {
+    let recursive = match &plan.source {
+        SourcePlan::Bind { recursive, .. } | SourcePlan::Inside { recursive, .. } => *recursive,
+        _ => false,
+    };
+    match (&plan.source, tree) {
+        (_, Some(Tree::Detached { fd, .. })) => Source::Tree(raw(fd)),
+        (_, Some(Tree::Host { path, .. })) => Source::Host { path, recursive },
+        (_, Some(Tree::Link(text))) => Source::Link(text),
         (
             SourcePlan::New {
                 fstype,
                 device,
                 inherit_mode,
+                copy_up,
                 ..
             },
             None,
@@ -291,25 +351,14 @@ fn mount<'a>(
             source: device,
             options,
             inherit_mode: *inherit_mode,
+            copy_up: *copy_up,
         },
+        (SourcePlan::Inside { path, .. }, None) => Source::Inside { path, recursive },
+        (SourcePlan::Remount { options: new }, None) => {
+            Source::Remount(new.as_ref().map(|_| options))
+        }
         // Every other source has a tree; one without would be refused by the kernel.
-        (_, tree) => Source::Tree(tree.map_or(Fd(-1), |tree| raw(&tree.fd))),
-    };
-    Mount {
-        source,
-        target: &plan.target,
-        strict_target: plan.strict_target,
-        over_proc: plan.over_proc,
-        make: if tree.is_some_and(|tree| !tree.is_directory) {
-            Make::File
-        } else {
-            Make::Directory
-        },
-        attributes: plan.own.over(plan.tree).set,
-        late_readonly: plan.late_readonly,
-        keep: false,
-        propagation: plan.propagation,
-        held: Cell::new(-1),
+        (SourcePlan::Bind { .. } | SourcePlan::CgroupLeaf, None) => Source::Tree(Fd(-1)),
     }
 }
 
@@ -321,7 +370,12 @@ fn device<'a>(plan: &'a DevicePlan, tree: Option<&OwnedFd>) -> Device<'a> {
         number: plan.number,
         uid: plan.uid,
         gid: plan.gid,
-        bind: tree.map(raw),
+        node: match (tree, plan.bind) {
+            (Some(tree), _) => Node::Tree(raw(tree)),
+            (None, true) => Node::Host(&plan.host_path),
+            (None, false) => Node::Make,
+        },
+        lenient: plan.lenient,
     }
 }
 

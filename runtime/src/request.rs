@@ -40,6 +40,7 @@ pub struct Request {
     pub(crate) preserved_fds: u32,
     pub(crate) new_keyring: bool,
     pub(crate) notify: bool,
+    pub(crate) without_pivot: bool,
 }
 
 impl Request {
@@ -64,7 +65,16 @@ impl Request {
             preserved_fds: 0,
             new_keyring: true,
             notify: false,
+            without_pivot: false,
         }
+    }
+
+    /// Changes the root by `chroot(2)`, for hosts whose own root is an initial ramdisk, which
+    /// `pivot_root(2)` refuses. The host's mounts stay below the container's root.
+    #[must_use]
+    pub fn without_pivot(mut self) -> Request {
+        self.without_pivot = true;
+        self
     }
 
     /// Uses this detached mount (`fsmount(2)`, `open_tree(2)`) as the root instead of `root.path`.

@@ -14,6 +14,7 @@ use crate::request::Request;
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
 use crate::state::{self, Record, Status};
+use crate::supply::Supply;
 use crate::timings::Timings;
 use oci_spec::runtime::Spec;
 use std::os::fd::AsFd;
@@ -45,12 +46,8 @@ impl Runtime {
     /// What was asked > what is meant > what is needed > the clone > its report > a record.
     fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
         let mut timings = Timings::start();
-        let plan = Plan::from_spec(
-            id,
-            &request.spec,
-            &request.bundle,
-            self.host.facts(&request.spec, None)?,
-        )?;
+        let facts = self.host.facts(&request.spec, None)?;
+        let plan = Plan::from_spec(id, &request.spec, &request.bundle, facts)?;
         timings.mark("plan");
         let order = Order {
             host: &self.host,
@@ -61,6 +58,7 @@ impl Runtime {
             preserved_fds: request.preserved_fds,
             new_keyring: request.new_keyring,
             notify: request.notify,
+            without_pivot: request.without_pivot,
             park,
         };
         let mut prepared = prepare(order, plan)?;
@@ -95,9 +93,16 @@ impl Runtime {
             Some(&prepared.plan),
             prepared.trees.root.as_fd(),
         );
-        let ready = attend(child, &prepared.line.parent, park, agent, |failure| {
-            explain(failure, &names)
-        })?;
+        let supply = Supply::new(&prepared, &self.host);
+        let serve = |child: &Child, asked| supply.serve(child.pid, asked);
+        let ready = attend(
+            child,
+            &prepared.line.parent,
+            park,
+            agent,
+            serve,
+            |failure| explain(failure, &names),
+        )?;
         timings.mark("build and exec");
         drop(names);
         if ready.child.pid != pid {

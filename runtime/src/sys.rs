@@ -65,6 +65,50 @@ pub(crate) fn clone_room(
     Ok((i32::try_from(pid).unwrap_or(i32::MAX), pidfd))
 }
 
+/// A process in a new user namespace that does nothing until it is killed. Returns pid and pidfd.
+pub(crate) fn clone_holder() -> rustix::io::Result<(i32, OwnedFd)> {
+    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+    let mut pidfd: i32 = -1;
+    // SAFETY: all zeroes is a valid clone_args, clone(2).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = u64::from(libc::CLONE_NEWUSER.cast_unsigned())
+        | u64::from(libc::CLONE_PIDFD.cast_unsigned())
+        | CLONE_CLEAR_SIGHAND;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
+    // fork(2). It runs only `hold_still`, which neither allocates nor locks and never returns.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            size_of::<libc::clone_args>(),
+        )
+    };
+    if result == 0 {
+        hostrun_inside::hold_still();
+    }
+    let pid = check(result)?;
+    // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok((i32::try_from(pid).unwrap_or(i32::MAX), pidfd))
+}
+
+/// `mount_setattr(2)`: shows a detached mount with the ids of a user namespace.
+pub(crate) fn set_mount_idmap(
+    mount: impl AsFd,
+    user_namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> rustix::io::Result<()> {
+    const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+    let namespace = u64::try_from(user_namespace.as_raw_fd()).unwrap_or(u64::MAX);
+    mount_setattr(
+        mount.as_fd(),
+        [MOUNT_ATTR_IDMAP, 0, 0, namespace],
+        recursive,
+    )
+}
+
 /// `mount_setattr(2)` on the mount behind a descriptor.
 pub(crate) fn set_mount_attributes(
     mount: impl AsFd,

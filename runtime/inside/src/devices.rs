@@ -1,9 +1,9 @@
 //! Device nodes and the links of /dev.
 
-use crate::orders::{Device, Fd, Link, Make, Root};
-use crate::paths;
+use crate::orders::{Device, Fd, Link, Make, Node, Root};
 use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
+use crate::targets;
 use core::ffi::CStr;
 
 /// A directory below the root, kept open while the items that follow are in it too.
@@ -20,7 +20,7 @@ impl<'a> Directory<'a> {
             }
             self.close();
         }
-        let fd = paths::find_or_make(self.root, path, Make::Directory)?;
+        let fd = targets::find_or_make(self.root, path, Make::Directory)?.fd;
         self.open = Some((path, fd));
         Ok(fd)
     }
@@ -42,9 +42,14 @@ pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
     for (index, device) in root.devices.iter().enumerate() {
         let fail = |errno| Step::Device.failed_at(index, errno);
         let parent = directory.get(device.directory).map_err(fail)?;
-        match device.bind {
-            Some(node) => bind(parent, device, node).map_err(fail)?,
-            None => {
+        match device.node {
+            Node::Tree(node) => bind(parent, device, node).map_err(fail)?,
+            Node::Host(path) => {
+                let node = clone_node(path, device)
+                    .map_err(|(step, errno)| step.failed_at(index, errno))?;
+                bind(parent, device, node).map_err(fail)?;
+            }
+            Node::Make => {
                 make_node(parent, device).map_err(|(step, errno)| step.failed_at(index, errno))?;
             }
         }
@@ -62,6 +67,7 @@ pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
 fn make_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
     match sys::mknodat(parent, device.name.as_ptr(), device.mode, device.number) {
         Ok(_) => {}
+        Err(Errno(libc::EEXIST)) if device.lenient => return Ok(()),
         // runtime-spec config-linux "Devices": what stands there already must be that device.
         Err(Errno(libc::EEXIST)) => return check_node(parent, device),
         Err(errno) => return Err((Step::Device, errno)),
@@ -75,13 +81,30 @@ fn make_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
 
 fn check_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
     let found = sys::stat(parent, device.name).map_err(|errno| (Step::Device, errno))?;
-    let same = found.mode & libc::S_IFMT == device.mode & libc::S_IFMT
-        && (found.number == device.number || device.mode & libc::S_IFMT == libc::S_IFIFO);
-    if same {
+    if is_meant(found, device) {
         Ok(())
     } else {
         Err((Step::DeviceMismatch, Errno(libc::EEXIST)))
     }
+}
+
+fn is_meant(found: sys::Stat, device: &Device<'_>) -> bool {
+    found.mode & libc::S_IFMT == device.mode & libc::S_IFMT
+        && (found.number == device.number || device.mode & libc::S_IFMT == libc::S_IFIFO)
+}
+
+/// The host's node, proven by what it is: the name alone says nothing (CVE-2025-31133).
+fn clone_node(path: &CStr, device: &Device<'_>) -> Result<Fd, (Step, Errno)> {
+    let at = |errno| (Step::Device, errno);
+    let plain = libc::RESOLVE_NO_MAGICLINKS;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let place = sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), flags, plain).map_err(at)?;
+    if !is_meant(sys::stat(place, c"").map_err(at)?, device) {
+        return Err((Step::DeviceMismatch, Errno(libc::ENODEV)));
+    }
+    let node = sys::clone_tree(place, c"", false).map_err(at)?;
+    sys::close(place);
+    Ok(node)
 }
 
 /// In a user namespace: the host's node, as a mount over an empty file.

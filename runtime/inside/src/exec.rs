@@ -4,6 +4,7 @@ use crate::orders::{Fd, Make, Orders};
 use crate::paths;
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
+use crate::targets;
 use core::convert::Infallible;
 use core::ffi::{CStr, c_char};
 
@@ -12,7 +13,9 @@ use core::ffi::{CStr, c_char};
 pub(crate) fn find_cwd(orders: &Orders<'_>) -> Result<Fd, Failure> {
     let fail = |errno| Step::Cwd.failed(errno);
     match &orders.root {
-        Some(root) => paths::find_or_make(root.tree, orders.cwd, Make::Directory).map_err(fail),
+        Some(root) => targets::find_or_make(root.tree, orders.cwd, Make::Directory)
+            .map(|target| target.fd)
+            .map_err(fail),
         // The current directory is the root here, as setns(2) left it.
         None => open_cwd(orders.cwd).map_err(fail),
     }

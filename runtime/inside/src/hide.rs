@@ -35,12 +35,20 @@ impl Covers {
     /// A detached mount to cover a file. The node is checked by what it is, not by its name: a
     /// container that shares the directory may have swapped it (CVE-2025-31133).
     fn file(&mut self) -> sys::Result<Fd> {
-        let null = match self.null {
-            Some(null) => null,
-            None => find_null(self.root)?,
-        };
+        if let Some(null) = self.null {
+            return sys::clone_tree(null, c"", false);
+        }
+        let node = find_null(self.root)?;
+        let null = sys::clone_tree(node, c"", false)?;
+        sys::close(node);
+        // Mode and owner of the node that all have are nothing to be changed through a mask.
+        match sys::set_attributes(null, MOUNT_ATTR_RDONLY, 0, false) {
+            // Kernels before Linux 5.12 do that to no mount that is not attached yet.
+            Ok(_) | Err(Errno(libc::ENOSYS)) => {}
+            Err(errno) => return Err(errno),
+        }
         self.null = Some(null);
-        sys::clone_tree(null, c"", false)
+        Ok(null)
     }
 
     fn close(self) {
@@ -80,7 +88,7 @@ fn mask_one(root: Fd, path: &CStr, covers: &mut Covers) -> sys::Result<()> {
         return Ok(());
     };
     let directory = sys::stat(target, c"")?.mode & libc::S_IFMT == libc::S_IFDIR;
-    let first = covers.empty.is_none();
+    let kept = [covers.empty, covers.null];
     let cover = if directory {
         covers.directory()?
     } else {
@@ -88,8 +96,8 @@ fn mask_one(root: Fd, path: &CStr, covers: &mut Covers) -> sys::Result<()> {
     };
     sys::attach(cover, target)?;
     sys::close(target);
-    // The first empty directory is kept: the others are cloned from it.
-    if !(directory && first) {
+    // The first of each kind is kept: the others are cloned from it.
+    if [covers.empty, covers.null] == kept {
         sys::close(cover);
     }
     Ok(())

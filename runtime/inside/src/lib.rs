@@ -8,6 +8,7 @@
 //! a [`Failure`] into words.
 
 mod console;
+mod copyup;
 mod devices;
 mod exec;
 mod hide;
@@ -22,7 +23,9 @@ mod paths;
 mod report;
 mod root;
 mod session;
+mod sources;
 pub mod sys;
+mod targets;
 mod treatment;
 
 pub use orders::{Fd, Orders};
@@ -37,6 +40,14 @@ pub fn follow(orders: &Orders<'_>) -> ! {
         Err(failure) => failure,
     };
     report::send(report_to, failure);
+    sys::exit(1)
+}
+
+/// Does nothing until it is killed or its parent dies: a process that only holds a namespace.
+pub fn hold_still() -> ! {
+    if session::tie_to_parent_alone().is_ok() {
+        sys::pause();
+    }
     sys::exit(1)
 }
 
@@ -90,8 +101,9 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
 fn build(orders: &Orders<'_>, root: &orders::Root<'_>) -> Result<(), Failure> {
     // Nothing that follows may reach the host's mount namespace.
     root::detach(root)?;
+    sources::clone_root(root, orders.parent)?;
     root::enter(root)?;
-    mounts::attach(root)?;
+    mounts::attach(root, orders.parent)?;
     devices::make(root)?;
     // Writes below /proc/sys, while the procfs is still writable.
     limits::write_sysctls(orders.sysctls, root)?;

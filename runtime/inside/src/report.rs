@@ -37,6 +37,12 @@ pub enum Step {
     MountAttach,
     /// Its attributes or propagation; index of the mount.
     MountAttributes,
+    /// Finding or cloning what a mount shows; index of the mount, or [`byte::ROOT`].
+    MountSource,
+    /// The ids it shows; index of the mount.
+    MountIds,
+    /// Copying what it covers; index of the mount.
+    MountCopy,
     /// Making a device node; index of the device.
     Device,
     /// Something else stands where a device belongs; index of the device.
@@ -101,7 +107,7 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 45] = [
+    pub const ALL: [Step; 48] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -117,6 +123,9 @@ impl Step {
         Step::MountCreate,
         Step::MountAttach,
         Step::MountAttributes,
+        Step::MountSource,
+        Step::MountIds,
+        Step::MountCopy,
         Step::Device,
         Step::DeviceMismatch,
         Step::Link,
@@ -218,6 +227,14 @@ pub mod byte {
     pub const CONSOLE: u8 = b'c';
     /// Room to parent: a pidfd of the second child comes with this message.
     pub const CHILD: u8 = b'p';
+    /// Room to parent, with the index of a mount ([`ROOT`](super::byte::ROOT) for the root): its
+    /// source, please. Back comes the same byte, with a descriptor where the parent could get one.
+    pub const SOURCE: u8 = b't';
+    /// Room to parent, with the index of a mount and its tree: the ids it is to show, please. Back
+    /// comes the same byte.
+    pub const IDMAP: u8 = b'i';
+    /// In place of the index of a mount.
+    pub const ROOT: u16 = u16::MAX;
     /// Room to parent: parked, all is ready but for `execve(2)`.
     pub const READY: u8 = b'r';
     /// Room to whoever it reports to: the filter's listener comes with this message.

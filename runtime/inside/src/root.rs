@@ -1,9 +1,10 @@
 //! The new root: attached, entered, closed behind us.
 
 use crate::mounts;
-use crate::orders::Root;
+use crate::orders::{Fd, Root};
 use crate::report::{Failure, Step};
-use crate::sys;
+use crate::sys::{self, Errno};
+use core::ffi::CStr;
 
 /// Cuts our copy of the host's mounts off from the host's.
 pub(crate) fn detach(root: &Root<'_>) -> Result<(), Failure> {
@@ -37,11 +38,52 @@ pub(crate) fn make_readonly(root: &Root<'_>) -> Result<(), Failure> {
 /// old root ends up over the new one, where it is unmounted, `pivot_root(2)` NOTES.
 pub(crate) fn pivot(root: &Root<'_>) -> Result<(), Failure> {
     let fail = |errno| Step::Pivot.failed(errno);
-    sys::pivot_root_here().map_err(fail)?;
-    sys::unmount_here().map_err(fail)?;
+    if root.without_pivot {
+        cover_revealing(root).map_err(fail)?;
+        sys::chroot_here().map_err(fail)?;
+    } else {
+        sys::pivot_root_here().map_err(fail)?;
+        sys::unmount_here().map_err(fail)?;
+    }
     sys::chdir_root().map_err(fail)?;
-    if let Some(propagation) = root.propagation {
-        sys::set_propagation(c"/", propagation).map_err(fail)?;
+    let Some(propagation) = root.propagation else {
+        return Ok(());
+    };
+    if propagation & libc::MS_SHARED != 0 {
+        // Shared with its own copies to come, and no slave of the host's besides.
+        sys::set_propagation(c"/", libc::MS_PRIVATE).map_err(fail)?;
+    }
+    sys::set_propagation(c"/", propagation)
+        .map(drop)
+        .map_err(fail)
+}
+
+/// The old tree stays in the mount namespace, below the new root. A procfs or sysfs in it that is
+/// whole would be the kernel's leave to mount another, without our masks, from a user namespace.
+fn cover_revealing(root: &Root<'_>) -> sys::Result<()> {
+    for path in root.revealing {
+        match sys::unmount(path) {
+            // Locked by a user namespace: covered instead.
+            Err(Errno(libc::EINVAL | libc::EPERM)) => cover(path)?,
+            // It went with another.
+            Ok(_) | Err(Errno(libc::ENOENT)) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn cover(path: &CStr) -> sys::Result<()> {
+    let place = match sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, 0) {
+        Err(Errno(libc::ENOENT)) => return Ok(()),
+        place => place?,
+    };
+    let context = sys::fsopen(c"tmpfs")?;
+    sys::fsconfig_create(context)?;
+    let tree = sys::fsmount(context, 0)?;
+    sys::attach(tree, place)?;
+    for fd in [context, tree, place] {
+        sys::close(fd);
     }
     Ok(())
 }

@@ -23,6 +23,11 @@ pub(crate) fn tie_to_parent(parent: Fd) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Dies with the parent, without a socket to see whether it has died already.
+pub(crate) fn tie_to_parent_alone() -> sys::Result<()> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, 9).map(drop)
+}
+
 /// A session of our own, with a clean signal mask: the parent blocks signals to forward them.
 pub(crate) fn lead(orders: &Orders<'_>) -> Result<(), Failure> {
     sys::setsid().map_err(|errno| Step::Session.failed(errno))?;

@@ -12,12 +12,14 @@ mod mount;
 mod process;
 mod socket;
 mod treatment;
+mod tree;
 
 pub(crate) use file::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;
 pub(crate) use socket::*;
 pub(crate) use treatment::*;
+pub(crate) use tree::*;
 
 /// An error number, as in `errno(3)`. Never a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

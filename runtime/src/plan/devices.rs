@@ -6,6 +6,7 @@ use super::namespaces::{Kind, Namespaces};
 use super::refusal::Refusals;
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// One device node.
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub(crate) struct DevicePlan {
     /// As in the spec, absolute.
     pub(crate) path: PathBuf,
+    /// The same, for the room.
+    pub(crate) host_path: CString,
     pub(crate) directory: CString,
     pub(crate) name: CString,
     /// Type and permissions.
@@ -22,6 +25,9 @@ pub(crate) struct DevicePlan {
     pub(crate) gid: u32,
     /// Bound from the host instead of made: user namespaces cannot make nodes.
     pub(crate) bind: bool,
+    /// Whatever stands there already stays, as with runc; not for the devices every container has,
+    /// for others rely on them.
+    pub(crate) lenient: bool,
 }
 
 /// One link.
@@ -96,19 +102,17 @@ pub(crate) fn plan(
             number: libc::makedev(major, minor),
             uid: 0,
             gid: 0,
-        };
-        devices.extend(place(
-            Path::new(path),
-            &node,
             bind,
-            "linux.devices",
-            refusals,
-        ));
+            lenient: false,
+        };
+        devices.extend(place(Path::new(path), &node, "linux.devices", refusals));
     }
     for (index, device) in listed.iter().enumerate() {
         let json = format!("linux.devices[{index}]");
-        if let Some(node) = node(device, &json, refusals) {
-            devices.extend(place(device.path(), &node, bind, &json, refusals));
+        // The multiplexer is a link into the container's own devpts.
+        let multiplexer = device.path() == Path::new("/dev/ptmx");
+        if let Some(node) = node(device, bind, &json, refusals).filter(|_| !multiplexer) {
+            devices.extend(place(device.path(), &node, &json, refusals));
         }
     }
     let without_core = LINKS.split_last().map_or(&LINKS[..], |(_core, rest)| rest);
@@ -120,9 +124,11 @@ struct Node {
     number: u64,
     uid: u32,
     gid: u32,
+    bind: bool,
+    lenient: bool,
 }
 
-fn node(device: &LinuxDevice, json: &str, refusals: &mut Refusals) -> Option<Node> {
+fn node(device: &LinuxDevice, bind: bool, json: &str, refusals: &mut Refusals) -> Option<Node> {
     let kind = match device.typ() {
         LinuxDeviceType::B => libc::S_IFBLK,
         LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
@@ -147,16 +153,13 @@ fn node(device: &LinuxDevice, json: &str, refusals: &mut Refusals) -> Option<Nod
         number,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
+        // A FIFO may be made anywhere.
+        bind: bind && kind != libc::S_IFIFO,
+        lenient: true,
     })
 }
 
-fn place(
-    path: &Path,
-    node: &Node,
-    bind: bool,
-    json: &str,
-    refusals: &mut Refusals,
-) -> Option<DevicePlan> {
+fn place(path: &Path, node: &Node, json: &str, refusals: &mut Refusals) -> Option<DevicePlan> {
     let clean = super::mounts::below_root(path, json, refusals).into_bytes();
     let slash = clean.iter().rposition(|byte| *byte == b'/');
     let (directory, name) = match slash {
@@ -169,12 +172,14 @@ fn place(
     }
     Some(DevicePlan {
         path: path.to_owned(),
+        host_path: refusals.c_string(json, path.as_os_str().as_bytes()),
         directory: refusals.c_string(json, directory),
         name: refusals.c_string(json, name),
         mode: node.mode,
         number: node.number,
         uid: node.uid,
         gid: node.gid,
-        bind,
+        bind: node.bind,
+        lenient: node.lenient,
     })
 }

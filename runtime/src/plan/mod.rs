@@ -4,6 +4,7 @@
 
 pub(crate) mod devices;
 pub(crate) mod filter;
+pub(crate) mod idmaps;
 mod inherit;
 pub(crate) mod label;
 pub(crate) mod mounts;
@@ -11,6 +12,7 @@ pub(crate) mod namespaces;
 pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod refusal;
+pub(crate) mod sources;
 pub(crate) mod sysctls;
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,12 @@ use crate::id::ContainerId;
 use devices::{DevicePlan, LinkPlan};
 use filter::Listener;
 use hostrun_seccomp_profiles::Filter;
-use mounts::{RootPlan, SourcePlan};
+use mounts::RootPlan;
 use namespaces::{Kind, Namespaces};
 use oci_spec::runtime::{Hooks, Linux, Process, Spec};
 use process::ProcessPlan;
 use refusal::Refusals;
+use sources::SourcePlan;
 use std::path::Path;
 use sysctls::SysctlPlan;
 
@@ -79,7 +82,7 @@ impl Plan {
             &default_linux
         });
         let namespaces = namespaces::plan(linux, &mut refusals);
-        let root = mounts::plan(spec, linux, &namespaces, bundle, &mut refusals);
+        let root = mounts::plan(spec, linux, &namespaces, bundle, facts, &mut refusals);
         let (devices, links) = devices::plan(linux, &root, &namespaces, facts, &mut refusals);
         let default_process = Process::default();
         let process = spec.process().as_ref().unwrap_or_else(|| {
@@ -124,10 +127,9 @@ impl Plan {
     /// The host's user who gets the container's cgroup, "Cgroup ownership" of the spec: whoever the
     /// process is, where it has a cgroup namespace and a cgroup file system that it may write to.
     pub(crate) fn cgroup_owner(&self) -> Option<u32> {
-        const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY;
         let writable = |mount: &mounts::MountPlan| {
             matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"cgroup2")
-                && mount.own.set & READ_ONLY == 0
+                && mount.own.of_new() & options::RDONLY == 0
         };
         let given = self.namespaces.creates(Kind::Cgroup) && self.root.mounts.iter().any(writable);
         let owner = match &self.namespaces.maps {
@@ -218,13 +220,6 @@ fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
     }
     let Some(linux) = spec.linux() else { return };
     for (json, found) in [
-        (
-            "linux.mountLabel",
-            linux
-                .mount_label()
-                .as_ref()
-                .is_some_and(|label| !label.is_empty()),
-        ),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         (
             "linux.netDevices",

@@ -1,10 +1,13 @@
 //! `root`, `mounts`, `linux.maskedPaths`, `linux.readonlyPaths`, `linux.rootfsPropagation`.
 
-use super::namespaces::{Kind, Namespaces};
-use super::options::{self, Attributes, Options, RDONLY};
+use super::Facts;
+use super::idmaps::{self, IdmapPlan};
+use super::namespaces::Namespaces;
+use super::options::{self, Attributes, Own};
 use super::refusal::Refusals;
+use super::sources::{self, Scene, SourcePlan};
 use oci_spec::runtime::{Linux, Mount, Spec};
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -26,49 +29,56 @@ pub(crate) struct RootPlan {
 pub(crate) struct MountPlan {
     /// As in the spec, for messages.
     pub(crate) destination: PathBuf,
-    /// Below the root, without a leading slash.
+    /// Below the root, without a leading slash; empty for the root itself.
     pub(crate) target: CString,
     pub(crate) source: SourcePlan,
-    pub(crate) own: Attributes,
+    pub(crate) own: Own,
     pub(crate) tree: Attributes,
-    pub(crate) propagation: u64,
+    pub(crate) propagation: Vec<u64>,
+    pub(crate) idmap: Option<IdmapPlan>,
     pub(crate) strict_target: bool,
     /// It may cover a file of procfs.
     pub(crate) over_proc: bool,
+    /// A link at the target is covered itself.
+    pub(crate) over_link: bool,
     pub(crate) late_readonly: bool,
 }
 
 impl MountPlan {
-    /// Options of a new file system, keys and values.
+    /// Options of a file system, keys and values.
     pub(crate) fn options(&self) -> &[(CString, CString)] {
         match &self.source {
-            SourcePlan::New { options, .. } => options,
+            SourcePlan::New { options, .. }
+            | SourcePlan::Remount {
+                options: Some(options),
+            } => options,
             _ => &[],
         }
     }
-}
 
-/// What a mount shows.
-#[derive(Debug)]
-pub(crate) enum SourcePlan {
-    /// A new file system.
-    New {
-        fstype: CString,
-        device: CString,
-        options: Vec<(CString, CString)>,
-        inherit_mode: bool,
-    },
-    /// A path of the host.
-    Bind { path: PathBuf, recursive: bool },
-    /// The container's own cgroup, without a cgroup namespace.
-    CgroupLeaf,
+    /// What it shows, as the spec names it, for messages.
+    pub(crate) fn source_name(&self) -> String {
+        match &self.source {
+            SourcePlan::New { device, .. } => device.to_string_lossy().into_owned(),
+            SourcePlan::Bind { path, .. } => path.display().to_string(),
+            SourcePlan::Inside { path, .. } => {
+                format!("/{} of the container", path.to_string_lossy())
+            }
+            SourcePlan::CgroupLeaf => "cgroup".to_owned(),
+            SourcePlan::Remount { .. } => String::new(),
+        }
+    }
 }
 
 impl RootPlan {
     /// Does anything of the host cover /dev? Then it is not ours to fill.
     pub(crate) fn dev_is_bound(&self) -> bool {
         self.mounts.iter().any(|mount| {
-            mount.target.as_c_str() == c"dev" && matches!(mount.source, SourcePlan::Bind { .. })
+            let bound = matches!(
+                mount.source,
+                SourcePlan::Bind { .. } | SourcePlan::Inside { .. }
+            );
+            mount.target.as_c_str() == c"dev" && bound
         })
     }
 }
@@ -79,20 +89,30 @@ pub(crate) fn plan(
     linux: &Linux,
     namespaces: &Namespaces,
     bundle: &Path,
+    facts: Facts,
     refusals: &mut Refusals,
 ) -> RootPlan {
     let root = spec.root().as_ref();
     if root.is_none() {
         refusals.refuse("root", "is missing");
     }
+    let path = root
+        .map(|root| bundle.join(root.path()))
+        .unwrap_or_default();
+    let label = facts.selinux.then(|| linux.mount_label().as_deref());
+    let scene = Scene {
+        linux,
+        namespaces,
+        bundle,
+        rootfs: below(&path),
+        label: label.flatten().filter(|label| !label.is_empty()),
+    };
     let mounts = spec.mounts().iter().flatten().enumerate();
     let mounts = mounts
-        .map(|(index, mount)| plan_mount(index, mount, namespaces, bundle, refusals))
+        .map(|(index, mount)| plan_mount(index, mount, &scene, refusals))
         .collect();
     RootPlan {
-        path: root
-            .map(|root| bundle.join(root.path()))
-            .unwrap_or_default(),
+        path,
         readonly: root
             .and_then(oci_spec::runtime::Root::readonly)
             .unwrap_or(false),
@@ -143,197 +163,77 @@ fn hidden(name: &str, paths: Option<&[String]>, refusals: &mut Refusals) -> Vec<
 
 /// The path without its leading slash and without `.`; `..` ends at the root, as in a path lookup.
 pub(crate) fn below_root(path: &Path, json: &str, refusals: &mut Refusals) -> CString {
-    let mut parts: Vec<&[u8]> = Vec::new();
+    refusals.c_string(json, below(path).as_os_str().as_bytes())
+}
+
+pub(super) fn below(path: &Path) -> PathBuf {
+    let mut parts: Vec<&OsStr> = Vec::new();
     for component in path.components() {
         match component {
-            Component::Normal(name) => parts.push(name.as_bytes()),
+            Component::Normal(name) => parts.push(name),
             Component::ParentDir => drop(parts.pop()),
             _ => {}
         }
     }
-    refusals.c_string(json, parts.join(&b'/'))
+    parts.iter().collect()
 }
 
 fn plan_mount(
     index: usize,
     mount: &Mount,
-    namespaces: &Namespaces,
-    bundle: &Path,
+    scene: &Scene<'_>,
     refusals: &mut Refusals,
 ) -> MountPlan {
     let json = format!("mounts[{index}]");
     let destination = mount.destination();
-    let target = below_root(destination, &format!("{json}.destination"), refusals);
-    if target.is_empty() {
-        refusals.refuse(format!("{json}.destination"), "must be below the root");
+    if destination.as_os_str().is_empty() {
+        refusals.refuse(format!("{json}.destination"), "is missing");
     }
+    let target = scene.target(destination);
+    let target = refusals.c_string(format!("{json}.destination"), target.as_os_str().as_bytes());
     let mut options = options::parse(mount.options().as_deref().unwrap_or_default());
-    refuse_unsupported(mount, &options, &json, refusals);
-    let kind = mount.typ().as_deref().unwrap_or_default();
-    let data = std::mem::take(&mut options.data);
-    let source = if options.bind.is_some() || kind == "bind" {
-        // What acts on a whole file system is not a bind mount's to say, mount(8).
-        let superblock = ["sync", "dirsync", "lazytime", "mand"];
-        let data = data
-            .iter()
-            .find(|(key, _)| !superblock.contains(&key.as_str()));
-        if let Some((key, _)) = data {
-            refusals.refuse(
-                format!("{json}.options"),
-                format!("{key:?} means nothing to a bind mount"),
-            );
-        }
-        bind(
-            mount,
-            options.bind.unwrap_or(false),
-            bundle,
-            &json,
-            refusals,
-        )
-    } else {
-        new(mount, kind, data, namespaces, &json, refusals)
-    };
+    let idmap = idmaps::plan(
+        mount,
+        &options,
+        scene.linux,
+        scene.namespaces,
+        &json,
+        refusals,
+    );
+    let source = sources::plan(mount, &mut options, scene, &json, refusals);
     let over_proc = may_cover_proc(&target, &source);
     if !over_proc && is_below_proc(&target) {
-        refusals.refuse(
-            format!("{json}.destination"),
-            "nothing but a procfs may be mounted over /proc",
-        );
+        let why = if target.as_c_str() == c"proc" {
+            "cannot be mounted because it is not of type proc"
+        } else {
+            "cannot be mounted because it is inside /proc"
+        };
+        refusals.refuse(format!("{json}.destination"), why);
     }
-    let is_new = matches!(source, SourcePlan::New { .. });
-    let fstype = match &source {
-        SourcePlan::New { fstype, .. } => fstype.as_c_str(),
-        _ => c"",
-    };
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    let new = matches!(source, SourcePlan::New { .. });
     // Directories for later mounts are made in it first.
-    let late_readonly = fstype == c"tmpfs" && options.own.over(options.tree).set & RDONLY != 0;
-    if late_readonly {
-        options.own.set &= !RDONLY;
-        options.tree.set &= !RDONLY;
-    }
+    let late = new && (kind == "tmpfs" || target.as_c_str() == c"dev");
+    let mut own = options.own;
+    let late_readonly = late && (own.take_readonly() | options.tree.take_readonly());
     MountPlan {
         destination: destination.clone(),
         over_proc,
-        strict_target: is_new && [c"proc", c"sysfs"].contains(&fstype),
+        // The host's own in place of a new sysfs is no different.
+        strict_target: options.bind.is_none() && ["proc", "sysfs"].contains(&kind),
         target,
         source,
-        own: options.own,
+        own,
         tree: options.tree,
         propagation: options.propagation,
+        idmap,
+        over_link: options.extensions.target_nofollow,
         late_readonly,
     }
 }
 
-/// What the spec has and this version does not do yet.
-fn refuse_unsupported(mount: &Mount, options: &Options, json: &str, refusals: &mut Refusals) {
-    let maps = [
-        ("uidMappings", mount.uid_mappings()),
-        ("gidMappings", mount.gid_mappings()),
-    ];
-    for (name, maps) in maps {
-        if maps.as_ref().is_some_and(|maps| !maps.is_empty()) {
-            refusals.unsupported(
-                format!("{json}.{name}"),
-                "idmapped mounts are not supported yet",
-            );
-        }
-    }
-    for option in &options.unsupported {
-        refusals.unsupported(
-            format!("{json}.options"),
-            format!("{option:?} is not supported yet"),
-        );
-    }
-}
-
-fn bind(
-    mount: &Mount,
-    recursive: bool,
-    bundle: &Path,
-    json: &str,
-    refusals: &mut Refusals,
-) -> SourcePlan {
-    let Some(source) = mount
-        .source()
-        .as_ref()
-        .filter(|source| !source.as_os_str().is_empty())
-    else {
-        refusals.refuse(format!("{json}.source"), "a bind mount needs one");
-        return SourcePlan::CgroupLeaf;
-    };
-    SourcePlan::Bind {
-        path: bundle.join(source),
-        recursive,
-    }
-}
-
-fn new(
-    mount: &Mount,
-    kind: &str,
-    data: Vec<(String, String)>,
-    namespaces: &Namespaces,
-    json: &str,
-    refusals: &mut Refusals,
-) -> SourcePlan {
-    if kind.is_empty() || kind == "none" {
-        refusals.refuse(
-            format!("{json}.type"),
-            "a mount that is no bind mount needs one",
-        );
-    }
-    if kind == "cgroup" || kind == "cgroup2" {
-        return cgroup(namespaces);
-    }
-    if kind == "sysfs" && namespaces.own(Kind::User) && !namespaces.own(Kind::Network) {
-        // A user namespace may only mount the sysfs of a network namespace it owns.
-        return SourcePlan::Bind {
-            path: PathBuf::from("/sys"),
-            recursive: true,
-        };
-    }
-    let inherit_mode = kind == "tmpfs" && !data.iter().any(|(key, _)| key == "mode");
-    let device = mount
-        .source()
-        .as_deref()
-        .unwrap_or(Path::new(kind))
-        .as_os_str()
-        .as_bytes();
-    let options = data
-        .into_iter()
-        .filter(|(key, _)| !(kind == "devpts" && key == "newinstance"));
-    let options = options.filter_map(|pair| {
-        let pair = options::c_pair(pair);
-        if pair.is_none() {
-            refusals.refuse(format!("{json}.options"), "contains a zero byte");
-        }
-        pair
-    });
-    let options = options.collect();
-    SourcePlan::New {
-        fstype: refusals.c_string(format!("{json}.type"), kind),
-        device: refusals.c_string(format!("{json}.source"), device),
-        options,
-        inherit_mode,
-    }
-}
-
-/// In a cgroup namespace the file system shows the leaf as its root by itself; without one only
-/// the leaf is shown, by a bind mount (CVE-2023-25809 mounted the whole hierarchy).
-fn cgroup(namespaces: &Namespaces) -> SourcePlan {
-    if namespaces.own(Kind::Cgroup) {
-        SourcePlan::New {
-            fstype: CString::from(c"cgroup2"),
-            device: CString::from(c"cgroup"),
-            options: Vec::new(),
-            inherit_mode: false,
-        }
-    } else {
-        SourcePlan::CgroupLeaf
-    }
-}
-
 /// Files of procfs that may be covered, as lxcfs does.
-const COVERABLE: [&CStr; 10] = [
+const COVERABLE: [&CStr; 11] = [
     c"proc/cpuinfo",
     c"proc/diskstats",
     c"proc/meminfo",
@@ -342,6 +242,7 @@ const COVERABLE: [&CStr; 10] = [
     c"proc/uptime",
     c"proc/loadavg",
     c"proc/slabinfo",
+    c"proc/net/dev",
     c"proc/sys/kernel/ns_last_pid",
     c"proc/sys/crypto/fips_enabled",
 ];
@@ -356,9 +257,11 @@ fn may_cover_proc(target: &CStr, source: &SourcePlan) -> bool {
     let whole = target.to_bytes() == b"proc";
     let is_proc = match source {
         SourcePlan::New { fstype, .. } => whole && fstype.as_c_str() == c"proc",
-        // Of the host's own /proc, for containers that share its pid namespace.
-        SourcePlan::Bind { path, .. } => whole && path == Path::new("/proc"),
-        SourcePlan::CgroupLeaf => false,
+        // Of a procfs of the host, for containers that share its pid namespace: what it is, is seen
+        // when it is opened.
+        SourcePlan::Bind { .. } => whole,
+        SourcePlan::Remount { .. } => true,
+        SourcePlan::Inside { .. } | SourcePlan::CgroupLeaf => false,
     };
     is_proc || COVERABLE.contains(&target)
 }

@@ -210,7 +210,7 @@ fn maps(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Opti
     None
 }
 
-fn lines(path: &str, maps: &[LinuxIdMapping], refusals: &mut Refusals) -> String {
+pub(super) fn lines(path: &str, maps: &[LinuxIdMapping], refusals: &mut Refusals) -> String {
     let mut text = String::new();
     for (index, map) in maps.iter().enumerate() {
         let (inside, outside, size) = (map.container_id(), map.host_id(), map.size());

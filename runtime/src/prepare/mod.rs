@@ -1,6 +1,7 @@
 //! From `Plan` to all that a clone needs: the only part that makes things, every one of them
 //! undone when dropped.
 
+mod idmaps;
 mod place;
 pub(crate) mod state_dir;
 mod trees;
@@ -20,7 +21,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-pub(crate) use trees::{Tree, Trees};
+pub(crate) use trees::{Tree, Trees, clone_propagation};
 
 /// All that a clone needs.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Prepared {
     pub(crate) place: Place,
     pub(crate) trees: Trees,
     pub(crate) line: Line,
+    pub(crate) without_pivot: bool,
     pub(crate) listener: Option<OwnedFd>,
     /// Name of the session keyring, where it gets one of its own.
     pub(crate) keyring: Option<CString>,
@@ -74,6 +76,7 @@ pub(crate) struct Order<'a> {
     pub(crate) new_keyring: bool,
     /// Make a directory for a notify socket.
     pub(crate) notify: bool,
+    pub(crate) without_pivot: bool,
     /// Stop before `execve(2)` until started.
     pub(crate) park: bool,
 }
@@ -86,7 +89,13 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         state.make_notify_dir()?;
     }
     let place = Place::make(&plan, order.host)?;
-    let trees = Trees::open(&plan, order.root_mount, place.cgroup())?;
+    let trees = Trees::open(
+        &plan,
+        order.root_mount,
+        order.without_pivot,
+        place.cgroup(),
+        order.host,
+    )?;
     if plan.process.needs_home {
         plan.process.envp.push(home(&trees, &plan));
     }
@@ -108,6 +117,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         place,
         trees,
         line,
+        without_pivot: order.without_pivot,
         listener,
         keyring,
     })

@@ -127,23 +127,32 @@ pub(crate) fn fchown(fd: Fd, uid: u32, gid: u32) -> Result<i32> {
     call!(libc::SYS_fchown, fd.0, uid, gid)
 }
 
-/// Type, permissions and device number of a file.
+/// What is known of a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stat {
+    /// Type and permissions.
     pub(crate) mode: u32,
+    /// Device number of a device node.
     pub(crate) number: u64,
     pub(crate) inode: u64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// `newfstatat(2)` of the descriptor itself (empty name) or of a name in it, never followed.
 pub(crate) fn stat(directory: Fd, name: &CStr) -> Result<Stat> {
+    stat_name(directory, name.as_ptr())
+}
+
+/// The same of a name that is no string of ours.
+pub(crate) fn stat_name(directory: Fd, name: *const c_char) -> Result<Stat> {
     // SAFETY: all zeroes is a valid stat.
     let mut stat: libc::stat = unsafe { zeroed() };
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
     call!(
         libc::SYS_newfstatat,
         directory.0,
-        name.as_ptr(),
+        name,
         &raw mut stat,
         flags
     )?;
@@ -151,6 +160,8 @@ pub(crate) fn stat(directory: Fd, name: &CStr) -> Result<Stat> {
         mode: stat.st_mode,
         number: stat.st_rdev,
         inode: stat.st_ino,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
     })
 }
 
@@ -188,6 +199,11 @@ pub(crate) fn read(fd: Fd, bytes: &mut [u8]) -> Result<i32> {
 /// `dup3(2)` without close-on-exec.
 pub(crate) fn dup_onto(fd: Fd, number: i32) -> Result<i32> {
     call!(libc::SYS_dup3, fd.0, number, 0_i32)
+}
+
+/// `dup3(2)` with close-on-exec.
+pub(crate) fn replace(fd: Fd, number: Fd) -> Result<i32> {
+    call!(libc::SYS_dup3, fd.0, number.0, libc::O_CLOEXEC)
 }
 
 /// `fcntl(2)`: is it open, and marked to close on exec?

@@ -2,7 +2,7 @@
 
 use super::{Errno, Result, call, check};
 use crate::old_kernel;
-use crate::orders::Fd;
+use crate::orders::{Attributes, Fd};
 use core::ffi::{CStr, c_char};
 use core::mem::size_of;
 use core::ptr::null;
@@ -126,11 +126,19 @@ pub(crate) fn attach_over_root(tree: Fd) -> Result<i32> {
     )
 }
 
-/// `mount_setattr(2)` on the mount behind a descriptor.
+/// `mount_setattr(2)` on the mount behind a descriptor: sets only.
 pub(crate) fn set_attributes(tree: Fd, set: u64, propagation: u64, recursive: bool) -> Result<i32> {
+    mount_setattr(tree, [set, 0, propagation, 0], recursive)
+}
+
+/// `mount_setattr(2)` on the mount behind a descriptor: sets and clears.
+pub(crate) fn change_attributes(tree: Fd, changes: Attributes, recursive: bool) -> Result<i32> {
+    mount_setattr(tree, [changes.set, changes.clear, 0, 0], recursive)
+}
+
+fn mount_setattr(tree: Fd, attributes: [u64; 4], recursive: bool) -> Result<i32> {
     const AT_RECURSIVE: i32 = 0x8000;
     let flags = libc::AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
-    let attributes: [u64; 4] = [set, 0, propagation, 0];
     let changed = call!(
         libc::SYS_mount_setattr,
         tree.0,
@@ -143,6 +151,38 @@ pub(crate) fn set_attributes(tree: Fd, set: u64, propagation: u64, recursive: bo
         return old_kernel::change(tree, attributes, recursive);
     }
     changed
+}
+
+/// `fspick(2)`: the file system that is mounted at a descriptor, to be configured anew.
+pub(crate) fn fspick(target: Fd) -> Result<Fd> {
+    const FSPICK_CLOEXEC: u32 = 1;
+    const FSPICK_EMPTY_PATH: u32 = 8;
+    let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+    call!(libc::SYS_fspick, target.0, c"".as_ptr(), flags).map(Fd)
+}
+
+/// `fsconfig(2)`: put what was configured in force.
+pub(crate) fn fsconfig_reconfigure(context: Fd) -> Result<i32> {
+    const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
+    let none = null::<c_char>();
+    call!(
+        libc::SYS_fsconfig,
+        context.0,
+        FSCONFIG_CMD_RECONFIGURE,
+        none,
+        none,
+        0_i32
+    )
+}
+
+/// `chroot(2)` to the current directory.
+pub(crate) fn chroot_here() -> Result<i32> {
+    call!(libc::SYS_chroot, c".".as_ptr())
+}
+
+/// `umount2(2)`, lazily, of a path of the host's tree.
+pub(crate) fn unmount(path: &CStr) -> Result<i32> {
+    call!(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH)
 }
 
 /// `pivot_root(2)` with both names the current directory.

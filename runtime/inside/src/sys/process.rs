@@ -4,7 +4,7 @@ use super::{Errno, Result, best_effort, call, check};
 use crate::orders::{Fd, Rlimit};
 use core::ffi::{CStr, c_char};
 use core::mem::{size_of, zeroed};
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 
 /// `setsid(2)`.
 pub(crate) fn setsid() -> Result<i32> {
@@ -174,4 +174,10 @@ pub(crate) fn execve(path: &CStr, argv: &[*const c_char], envp: &[*const c_char]
         Ok(_) => Errno(libc::EINVAL),
         Err(errno) => errno,
     }
+}
+
+/// `ppoll(2)` of nothing, for ever; no signal handler runs in here.
+pub(crate) fn pause() {
+    let nothing = null::<u8>();
+    while call!(libc::SYS_ppoll, nothing, 0_u64, nothing, nothing, 0_usize).is_err() {}
 }

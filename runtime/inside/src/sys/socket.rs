@@ -64,18 +64,25 @@ pub(crate) fn send(socket: Fd, bytes: &[u8]) -> Result<i32> {
     )
 }
 
+/// One control message with one descriptor, laid out as `cmsg(3)` does on 64-bit machines.
+#[repr(C, align(8))]
+struct Rights {
+    length: usize,
+    level: i32,
+    kind: i32,
+    fd: i32,
+    padding: i32,
+}
+
+const RIGHTS_LENGTH: u32 = 24;
+
 /// `sendmsg(2)`: one byte and one descriptor, `unix(7)` `SCM_RIGHTS`.
 pub(crate) fn send_fd(socket: Fd, byte: u8, fd: Fd) -> Result<i32> {
-    /// One control message with one descriptor, laid out as `cmsg(3)` does on 64-bit machines.
-    #[repr(C, align(8))]
-    struct Rights {
-        length: usize,
-        level: i32,
-        kind: i32,
-        fd: i32,
-        padding: i32,
-    }
-    const RIGHTS_LENGTH: u32 = 24;
+    send_with_fd(socket, &[byte], fd)
+}
+
+/// `sendmsg(2)`: bytes and one descriptor, `unix(7)` `SCM_RIGHTS`.
+pub(crate) fn send_with_fd(socket: Fd, bytes: &[u8], fd: Fd) -> Result<i32> {
     let rights = Rights {
         length: 20,
         level: libc::SOL_SOCKET,
@@ -83,10 +90,9 @@ pub(crate) fn send_fd(socket: Fd, byte: u8, fd: Fd) -> Result<i32> {
         fd: fd.0,
         padding: 0,
     };
-    let payload = [byte];
     let part = libc::iovec {
-        iov_base: payload.as_ptr().cast_mut().cast(),
-        iov_len: 1,
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
     };
     // SAFETY: all zeroes is a valid msghdr.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -100,6 +106,39 @@ pub(crate) fn send_fd(socket: Fd, byte: u8, fd: Fd) -> Result<i32> {
         &raw const message,
         libc::MSG_NOSIGNAL
     )
+}
+
+/// `recvmsg(2)` of one byte and, where one came with it, a descriptor; `None` where the other end
+/// is gone.
+pub(crate) fn receive_with_fd(socket: Fd) -> Result<Option<(u8, Option<Fd>)>> {
+    let mut rights = Rights {
+        length: 0,
+        level: 0,
+        kind: 0,
+        fd: -1,
+        padding: 0,
+    };
+    let mut byte = [0_u8; 1];
+    let part = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = (&raw const part).cast_mut();
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut rights).cast();
+    message.msg_controllen = RIGHTS_LENGTH;
+    let flags = libc::MSG_CMSG_CLOEXEC;
+    let length = loop {
+        match call!(libc::SYS_recvmsg, socket.0, &raw mut message, flags) {
+            Err(Errno(libc::EINTR)) => {}
+            other => break other?,
+        }
+    };
+    let [value] = byte;
+    let came = rights.level == libc::SOL_SOCKET && rights.kind == libc::SCM_RIGHTS;
+    Ok((length > 0).then_some((value, came.then_some(Fd(rights.fd)))))
 }
 
 /// `recvfrom(2)` of one byte; `Ok(None)` where the other end is gone.
