@@ -298,8 +298,7 @@ pub(crate) fn root_propagation(text: &str) -> Option<u64> {
 
 /// Whether an option is acted on here, and not handed to the file system or refused.
 pub(crate) fn acts_on(option: &str) -> bool {
-    let parsed = parse(&[option.to_owned()]);
-    parsed.data.is_empty() && parsed.unsupported.is_empty()
+    parse(&[option.to_owned()]).data.is_empty()
 }
 
 /// Key and value for `fsconfig(2)`; `None` where one holds a zero byte.
