@@ -11,6 +11,7 @@ use loose::Loose;
 use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// A document, and the JSON paths of what is in it that nobody reads: unknown keys, and names of
 /// capabilities. The spec wants them ignored; a caller should name them to the user.
@@ -22,6 +23,28 @@ pub type Parsed<T> = (T, Vec<String>);
 /// `InvalidSpec`, with the JSON path of what is wrong.
 pub fn process(bytes: &[u8], name: &str) -> Result<Parsed<Process>> {
     parse(bytes, &["capabilities"]).map_err(|problem| problem.into_error(name))
+}
+
+/// Names what a process asks for and cannot get, where the spec wants a warning and no error: an
+/// ambient capability that is not permitted and inheritable as well, capabilities(7).
+pub fn warnings(process: &Process) -> Vec<String> {
+    let Some(sets) = process.capabilities() else {
+        return Vec::new();
+    };
+    let holds = |set: &Option<HashSet<Capability>>, capability| {
+        set.as_ref().is_some_and(|set| set.contains(capability))
+    };
+    let ambient = sets.ambient().iter().flatten();
+    let lost = ambient.filter(|capability| {
+        !holds(sets.permitted(), capability) || !holds(sets.inheritable(), capability)
+    });
+    let mut lost: Vec<String> = lost
+        .map(|capability| {
+            format!("can't raise ambient capability CAP_{capability}: operation not permitted")
+        })
+        .collect();
+    lost.sort_unstable();
+    lost
 }
 
 /// Reads limits, as `update --resources` takes them; `name` is what an error calls the document.
@@ -236,6 +259,17 @@ mod tests {
         let (parsed, unknown) = process(json.as_bytes(), "process.json").unwrap();
         assert_eq!(unknown, ["capabilities.bounding: \"CAP_FOO\""]);
         kill(&parsed);
+    }
+
+    #[test]
+    fn an_ambient_capability_that_cannot_be_raised_is_named() {
+        let json = r#"{"cwd":"/","capabilities":{"permitted":["CAP_KILL","CAP_CHOWN"],
+            "inheritable":["CAP_KILL"],"ambient":["CAP_KILL","CAP_CHOWN"]}}"#;
+        let (parsed, _) = process(json.as_bytes(), "process.json").unwrap();
+        assert_eq!(
+            warnings(&parsed),
+            ["can't raise ambient capability CAP_CHOWN: operation not permitted"]
+        );
     }
 
     #[test]

@@ -136,6 +136,9 @@ fn of_file(container: &Container, file: &Path) -> Result<Process> {
     for key in unknown {
         report::warn(&format!("{shown}: nobody reads '{key}'"));
     }
+    for warning in document::warnings(&process) {
+        report::warn(&warning);
+    }
     let own = own_process(container)?;
     if process.capabilities().is_none() {
         process.set_capabilities(own.capabilities().clone());

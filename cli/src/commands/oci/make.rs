@@ -11,7 +11,7 @@ use crate::handover::{activation, socket};
 use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
-use hostrun_runtime::{Bundle, ContainerId, Created, Request, Runtime, seal};
+use hostrun_runtime::{Bundle, ContainerId, Created, Request, Runtime, document, seal};
 use oci_spec::runtime::Process;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -281,6 +281,9 @@ fn load(dir: &Path) -> Result<Bundle> {
     let bundle = Bundle::load(dir)?;
     for key in bundle.unknown_keys() {
         report::warn(&format!("config.json: nobody reads the key '{key}'"));
+    }
+    for warning in bundle.spec().process().iter().flat_map(document::warnings) {
+        report::warn(&warning);
     }
     Ok(bundle)
 }
