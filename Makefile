@@ -16,7 +16,7 @@ RUNTIME    ?= $(HOSTRUN)
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
-.PHONY: help setup build demo check unit test test-root test-clients oracle test-vm test-long evil room install bench clean
+.PHONY: help setup build examples demo check unit test test-root test-clients oracle test-vm test-long evil room install bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -26,6 +26,9 @@ setup: ## install what is missing (apt packages, Rust toolchain); nothing when a
 
 build: ## the static release binary
 	cargo build --locked --release --target $(TARGET) -p hostrun
+
+examples: ## the programs that show how the library is used
+	cargo build --locked --release --target $(TARGET) -p hostrun-runtime --examples
 
 demo: ## build an image, load it, run it, look around inside
 	@integration/setup
@@ -44,7 +47,7 @@ unit: ## tests that need neither root nor a runtime
 test: ## setup, check, and every test; ends with the counts
 	@integration/test-all
 
-test-root: build ## root tests on hostrun (RUNTIME=path for another)
+test-root: build examples ## root tests on hostrun (RUNTIME=path for another)
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE)
 
 CLIENTS = $(addprefix --test ,$(basename $(notdir $(wildcard integration/tests/clients_*.rs))))
