@@ -104,11 +104,6 @@ impl Stage {
         id
     }
 
-    /// The names given out so far.
-    pub fn containers(&self) -> Vec<String> {
-        self.containers.borrow().clone()
-    }
-
     /// A bundle that runs `true`, with a cgroup of its own.
     ///
     /// # Errors

@@ -42,6 +42,9 @@ pub(crate) fn explain(step: Step, index: usize, errno: i32, names: &Names<'_>) -
             "in a user namespace a bind that leaves out the mounts below it would show what they \
              cover: use rbind",
         ),
+        (Step::MountAttributes, Errno::ENOSYS) => {
+            error.because("attributes of a whole tree need mount_setattr(2) of Linux 5.12 (ENOSYS)")
+        }
         (Step::MountCreate, _) => creation(error, errno, mount),
         _ => error,
     }

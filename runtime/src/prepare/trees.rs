@@ -11,7 +11,8 @@ use crate::plan::namespaces::{Choice, Kind};
 use crate::plan::sources::{Links, SourcePlan};
 use crate::sys;
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatfs, fstatvfs, open, readlinkat,
+    CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatfs, fstatvfs, open, openat,
+    readlinkat,
 };
 use rustix::mount::{OpenTreeFlags, open_tree};
 use std::ffi::CString;
@@ -192,14 +193,43 @@ fn open_mount(
         SourcePlan::CgroupLeaf => clone_cgroup(cgroup)?,
     };
     refuse_false_proc(&fd, mount)?;
-    let at = mount.destination.display();
-    if limits.propagation != 0 {
-        sys::set_mount_propagation(&fd, limits.propagation).at("set propagation of mount", &at)?;
+    match change_detached(&fd, mount, limits) {
+        Err(error) if error.errno() == Some(libc::ENOSYS) => {
+            return changed_inside(mount, cgroup).map(Some);
+        }
+        other => other?,
     }
-    change(&fd, mount)?;
     idmaps.apply(mount, &fd)?;
     let is_directory = is_directory(fd.as_fd(), &mount.destination)?;
     Ok(Some(Tree::Detached { fd, is_directory }))
+}
+
+fn change_detached(fd: &OwnedFd, mount: &MountPlan, limits: Limits) -> Result<()> {
+    if limits.propagation != 0 {
+        let at = mount.destination.display();
+        sys::set_mount_propagation(fd, limits.propagation).at("set propagation of mount", &at)?;
+    }
+    change(fd, mount)
+}
+
+/// Kernels before Linux 5.12 change no mount that is not attached: there the room clones the tree
+/// itself, attaches it in its own mount namespace, and changes it then.
+fn changed_inside(mount: &MountPlan, cgroup: Option<&Cgroup>) -> Result<Tree> {
+    match (&mount.source, cgroup) {
+        (SourcePlan::Bind { path, links, .. }, _) => {
+            place(open_place(path, *links == Links::Bind)?, path)
+        }
+        (_, Some(cgroup)) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let fd = openat(cgroup, ".", flags, Mode::empty()).at("open mount source", "cgroup")?;
+            place(fd, Path::new("cgroup"))
+        }
+        _ => Err(Error::from_errno(
+            libc::ENOSYS,
+            "change mount",
+            mount.destination.display().to_string(),
+        )),
+    }
 }
 
 fn clone(path: &Path, recursive: bool, links: Links, limits: Limits) -> Result<OwnedFd> {
