@@ -76,6 +76,7 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
         Step::Sysctl => at("set sysctl", sysctl(index, names)),
         Step::Rlimit => rlimit(index, errno, names),
         Step::Scheduler => scheduler(errno, names),
+        Step::LandlockPath => at("restrict by landlock: find", landlock_path(index, names)),
         Step::Join => at("join namespace", String::new()),
         Step::Capabilities => at("set", "the capabilities".into())
             .with_hint("the config may ask for a capability that hostrun itself does not have"),
@@ -107,6 +108,7 @@ fn verb(step: Step) -> &'static str {
         Step::CloseFds => "close descriptors",
         Step::NoNewPrivileges => "set no_new_privs",
         Step::Seccomp => "install the seccomp filter",
+        Step::Landlock => "restrict by landlock",
         Step::Affinity => "set final CPU affinity",
         Step::IoPriority => "failed to set io priority",
         Step::MemoryPolicy => "set memory policy by set_mempolicy",
@@ -199,4 +201,11 @@ fn scheduler(errno: i32, names: &Names<'_>) -> Error {
         }
         _ => error,
     }
+}
+
+fn landlock_path(index: usize, names: &Names<'_>) -> String {
+    let rules = names.process.and_then(|process| process.landlock.as_ref());
+    rules
+        .and_then(|rules| rules.allowed_paths.get(index))
+        .map_or_else(String::new, |path| path.named.display().to_string())
 }

@@ -1,7 +1,8 @@
 //! Facts about this host, read once and only when asked for.
 
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::plan::Facts;
+use crate::plan::{Facts, landlock_rules};
+use crate::sys;
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstatfs, open, openat, statfs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,6 +54,7 @@ impl Host {
             apparmor: processes().any(|p| some(p.apparmor_profile())) && has_apparmor(),
             selinux: (processes().any(|p| some(p.selinux_label())) || some(mounts))
                 && has_selinux(),
+            landlock: landlock_rules(spec).map_or(0, |_| sys::landlock_abi()),
         })
     }
 

@@ -1,5 +1,7 @@
 //! From what is prepared to [`Orders`]: flat plain data that the child can follow without us.
 
+mod treatment;
+
 use crate::host::Host;
 use crate::plan::devices::{DevicePlan, LinkPlan};
 use crate::plan::mounts::MountPlan;
@@ -8,16 +10,16 @@ use crate::plan::options::Attributes;
 use crate::plan::process::ProcessPlan;
 use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
-use crate::plan::treatment as plan;
 use crate::prepare::{Line, Prepared, Tree, clone_propagation};
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
-    self, Affinity, Changes, Console, Device, Identity, Join, Labels, Link, Make, MemoryPolicy,
-    Mount, Node, Orders, Root, Seccomp, Source, Sysctl, Treatment,
+    self, Changes, Console, Device, Identity, Join, Link, Make, Mount, Node, Orders, Root, Seccomp,
+    Source, Sysctl,
 };
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, OwnedFd};
+use treatment::{Rules, labels, treatment};
 
 /// The pointers and lists that every process needs, whether its container is new or not.
 pub(crate) struct Tables<'a> {
@@ -27,6 +29,7 @@ pub(crate) struct Tables<'a> {
     joins: Vec<Join>,
     kept: Vec<Fd>,
     ignored_signals: u64,
+    rules: Rules<'a>,
 }
 
 impl<'a> Tables<'a> {
@@ -54,6 +57,7 @@ impl<'a> Tables<'a> {
             joins: line.joins.iter().map(join).collect(),
             kept: kept(line, others),
             ignored_signals: host.ignored_signals(),
+            rules: Rules::of(process),
         }
     }
 
@@ -85,10 +89,8 @@ impl<'a> Tables<'a> {
             stdio: line.stdio.numbers(),
             preserved_fds: line.preserved_fds,
             treatment: treatment(&process.treatment),
-            labels: Labels {
-                apparmor: process.labels.apparmor.as_deref(),
-                selinux: process.labels.selinux.as_deref(),
-            },
+            landlock: self.rules.landlock(process),
+            labels: labels(process),
             identity: Identity {
                 uid: process.uid,
                 gid: process.gid,
@@ -256,26 +258,6 @@ pub(crate) fn seccomp(filter: &hostrun_seccomp_profiles::Filter) -> Seccomp<'_> 
     Seccomp {
         program: filter.program(),
         flags: filter.flags(),
-    }
-}
-
-/// A new container runs wherever its cgroup lets it; one that joins may be told where.
-fn treatment(plan: &plan::Treatment) -> Treatment<'_> {
-    Treatment {
-        affinity: match &plan.affinity {
-            None => Affinity::All,
-            Some(affinity) => affinity
-                .last
-                .as_ref()
-                .map_or(Affinity::Inherited, Affinity::Only),
-        },
-        memory: plan.memory.as_ref().map(|policy| MemoryPolicy {
-            mode: policy.mode,
-            nodes: &policy.nodes,
-        }),
-        personality: plan.personality,
-        io_priority: plan.io_priority,
-        scheduler: plan.scheduler,
     }
 }
 

@@ -109,6 +109,26 @@ pub(crate) fn set_mount_idmap(
     )
 }
 
+/// `landlock_create_ruleset(2)`: the version of the kernel's interface, 0 where it has none or it is
+/// switched off.
+pub(crate) fn landlock_abi() -> u32 {
+    const CREATE_RULESET_VERSION: u32 = 1;
+    let none = std::ptr::null::<u64>();
+    // SAFETY: with this flag the kernel takes no structure, so the null pointer is not followed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            none,
+            0_usize,
+            CREATE_RULESET_VERSION,
+        )
+    };
+    check(result)
+        .ok()
+        .and_then(|version| u32::try_from(version).ok())
+        .unwrap_or(0)
+}
+
 /// `mount_setattr(2)` on the mount behind a descriptor.
 pub(crate) fn set_mount_attributes(
     mount: impl AsFd,

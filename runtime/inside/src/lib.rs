@@ -14,6 +14,7 @@ mod exec;
 mod hide;
 mod identity;
 mod label;
+mod landlock;
 mod limits;
 mod mounts;
 mod namespaces;
@@ -119,6 +120,7 @@ fn finish(
 ) -> Result<core::convert::Infallible, Failure> {
     identity::drop_bounding_set(&orders.capabilities)?;
     let entered = cwd.and_then(exec::enter_cwd);
+    landlock::restrict(orders)?;
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;
     // and what follows a filter may use no call that a narrow profile does not know.
     let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;

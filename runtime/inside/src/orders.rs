@@ -61,6 +61,8 @@ pub struct Orders<'a> {
     pub preserved_fds: u32,
     /// How the kernel treats the process.
     pub treatment: Treatment<'a>,
+    /// What the program may do with files, ports and neighbours.
+    pub landlock: Option<Landlock<'a>>,
     /// What security modules make of the program.
     pub labels: Labels<'a>,
     /// Who the payload is.
@@ -308,6 +310,39 @@ pub struct Rlimit {
     pub soft: u64,
     /// Hard limit.
     pub hard: u64,
+}
+
+/// A ruleset of `landlock(7)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Landlock<'a> {
+    /// `LANDLOCK_ACCESS_FS_*` that is denied but where allowed.
+    pub files: u64,
+    /// `LANDLOCK_ACCESS_NET_*` that is denied but where allowed.
+    pub ports: u64,
+    /// `LANDLOCK_SCOPE_*`.
+    pub scopes: u64,
+    /// Where files are allowed.
+    pub allowed_paths: &'a [LandlockPath<'a>],
+    /// Where ports are allowed.
+    pub allowed_ports: &'a [LandlockPort],
+}
+
+/// A file, or a directory with all below it.
+#[derive(Clone, Copy, Debug)]
+pub struct LandlockPath<'a> {
+    /// Below the root, without a leading slash.
+    pub path: &'a CStr,
+    /// `LANDLOCK_ACCESS_FS_*`, as for a directory.
+    pub access: u64,
+}
+
+/// A TCP port.
+#[derive(Clone, Copy, Debug)]
+pub struct LandlockPort {
+    /// Its number.
+    pub number: u16,
+    /// `LANDLOCK_ACCESS_NET_*`.
+    pub access: u64,
 }
 
 /// Labels of security modules.

@@ -103,11 +103,15 @@ pub enum Step {
     ApparmorProfile,
     /// SELinux' attributes.
     SelinuxLabel,
+    /// Landlock's ruleset.
+    Landlock,
+    /// A path that Landlock's rules name; index.
+    LandlockPath,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 48] = [
+    pub const ALL: [Step; 50] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -156,6 +160,8 @@ impl Step {
         Step::Personality,
         Step::ApparmorProfile,
         Step::SelinuxLabel,
+        Step::Landlock,
+        Step::LandlockPath,
     ];
 
     /// The step with this number, if there is one.

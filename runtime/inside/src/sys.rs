@@ -8,6 +8,7 @@
 )]
 
 mod file;
+mod landlock;
 mod mount;
 mod process;
 mod socket;
@@ -15,6 +16,7 @@ mod treatment;
 mod tree;
 
 pub(crate) use file::*;
+pub(crate) use landlock::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;
 pub(crate) use socket::*;

@@ -7,6 +7,7 @@ pub(crate) mod filter;
 pub(crate) mod idmaps;
 mod inherit;
 pub(crate) mod label;
+pub(crate) mod landlock;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -63,6 +64,9 @@ pub(crate) struct Facts {
     pub(crate) apparmor: bool,
     /// Is SELinux in force? Looked up only for a config that has a label.
     pub(crate) selinux: bool,
+    /// Version of the kernel's Landlock interface, 0 where it has none. Looked up only for a config
+    /// with rules.
+    pub(crate) landlock: u32,
 }
 
 impl Plan {
@@ -92,6 +96,7 @@ impl Plan {
         let mut process = process::plan(process, linux, facts, &mut refusals);
         // That is about processes that join; the first one runs wherever its cgroup lets it.
         process.treatment.affinity = None;
+        process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
         refuse_shared_setgroups(&namespaces, &process, &mut refusals);
         let plan = Plan {
             hostname: name(
@@ -172,8 +177,10 @@ impl Plan {
         let default_linux = Linux::default();
         let linux = spec.linux().as_ref().unwrap_or(&default_linux);
         let process = inherit::from_container(process, spec);
+        let mut process = process::plan(&process, linux, facts, &mut refusals);
+        process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
         let plan = ExecPlan {
-            process: process::plan(&process, linux, facts, &mut refusals),
+            process,
             seccomp: filter::plan(linux, &mut refusals),
             listener: filter::listener(linux, &mut refusals),
             namespaces: namespaces::plan(linux, &mut refusals),
@@ -189,6 +196,12 @@ impl Plan {
         let named = self.hostname.is_some() || self.domainname.is_some();
         kind == Kind::Uts && named || self.sysctls.iter().any(|sysctl| sysctl.owner == Some(kind))
     }
+}
+
+/// The document in the annotation, if there is one.
+pub(crate) fn landlock_rules(spec: &Spec) -> Option<&str> {
+    let annotations = spec.annotations().as_ref()?;
+    annotations.get(landlock::ANNOTATION).map(String::as_str)
 }
 
 /// Any 1.x is understood: the spec promises that a minor version only adds.

@@ -2,6 +2,7 @@
 
 use super::Facts;
 use super::label::{self, Labels};
+use super::landlock::Landlock;
 use super::refusal::Refusals;
 use super::treatment::{self, Treatment};
 use hostrun_inside::orders::{Capabilities, Rlimit};
@@ -33,6 +34,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) needs_home: bool,
     pub(crate) treatment: Treatment,
     pub(crate) labels: Labels,
+    /// Said of the container, for each of its processes.
+    pub(crate) landlock: Option<Landlock>,
 }
 
 /// Where programs are looked for when the environment does not say.
@@ -98,6 +101,7 @@ pub(crate) fn plan(
         terminal: process.terminal().unwrap_or(false).then(|| size(process)),
         treatment: treatment::plan(process, linux, refusals),
         labels: label::plan(process, facts, refusals),
+        landlock: None,
     }
 }
 

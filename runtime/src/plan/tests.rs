@@ -6,11 +6,12 @@ use crate::id::ContainerId;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
 
-const FACTS: Facts = Facts {
+pub(super) const FACTS: Facts = Facts {
     last_capability: 40,
     kcore: true,
     apparmor: true,
     selinux: true,
+    landlock: 7,
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {
