@@ -92,6 +92,7 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     }
     namespaces::name_and_connect(orders)?;
     session::connect_stdio(orders, &stdio)?;
+    landlock::restrict(orders)?;
     treatment::apply(orders)?;
     // Late, because a small RLIMIT_NOFILE would break everything above.
     limits::set_rlimits(orders)?;
@@ -120,7 +121,6 @@ fn finish(
 ) -> Result<core::convert::Infallible, Failure> {
     identity::drop_bounding_set(&orders.capabilities)?;
     let entered = cwd.and_then(exec::enter_cwd);
-    landlock::restrict(orders)?;
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;
     // and what follows a filter may use no call that a narrow profile does not know.
     let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;
