@@ -30,6 +30,11 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    /// Of a new container.
+    pub(crate) fn of(plan: &'a Plan, root: BorrowedFd<'a>) -> Names<'a> {
+        Names::new(&plan.process, Some(plan), root)
+    }
+
     pub(crate) fn new(
         process: &'a ProcessPlan,
         plan: Option<&'a Plan>,

@@ -88,11 +88,7 @@ impl Runtime {
             request.config,
         )?;
         timings.mark("record");
-        let names = Names::new(
-            &prepared.plan.process,
-            Some(&prepared.plan),
-            prepared.trees.root.as_fd(),
-        );
+        let names = Names::of(&prepared.plan, prepared.trees.root.as_fd());
         let supply = Supply::new(&prepared, &self.host);
         let serve = |child: &Child, asked| supply.serve(child.pid, asked);
         let ready = attend(
