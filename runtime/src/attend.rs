@@ -4,12 +4,9 @@
 use crate::agent::Agent;
 use crate::clone::Child;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::host::Host;
-use crate::plan::namespaces::Maps;
-use crate::plan::process::ProcessPlan;
+use crate::grant::Grant;
 use hostrun_inside::{Failure, byte};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -22,7 +19,7 @@ pub(crate) struct Ready {
 }
 
 /// Serves the child until it is parked (`parks`) or runs its program; `serve` answers what it asks
-/// for while it mounts.
+/// for while it mounts. A child that makes the one that goes on has its `grant` given to that one.
 ///
 /// # Errors
 /// What the child reports, in the words of `explain`; the child is dead and reaped then.
@@ -31,6 +28,7 @@ pub(crate) fn attend(
     socket: &OwnedFd,
     parks: bool,
     mut agent: Option<Agent>,
+    grant: Option<&Grant<'_>>,
     serve: impl Fn(&Child, Asked) -> Result<()>,
     explain: impl Fn(Failure) -> Error,
 ) -> Result<Ready> {
@@ -63,6 +61,9 @@ pub(crate) fn attend(
                 // The first child only made the second, which is ours as well.
                 child.reap();
                 child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
+                if let Some(grant) = grant {
+                    grant.give(&child, socket)?;
+                }
             }
             Message::Failure(failure) => outcome = Some(Err(failure)),
             Message::Asked(asked) => serve(&child, asked)?,
@@ -83,81 +84,6 @@ fn hand_over(agent: Option<Agent>, listener: &OwnedFd, pid: i32) -> Result<()> {
         // Nobody was to be asked, so nobody is: without its listener the calls are ENOSYS.
         None => Ok(()),
     }
-}
-
-/// Does for a child in a new user namespace what takes privileges over the host, then lets it go.
-///
-/// # Errors
-/// What the kernel refuses.
-pub(crate) fn grant(
-    child: &Child,
-    socket: &OwnedFd,
-    maps: &Maps,
-    process: &ProcessPlan,
-    host: &Host,
-) -> Result<()> {
-    map_identities(child, maps, host)?;
-    raise_limits(child, process, host)?;
-    send(socket, &[byte::MAPPED], SendFlags::NOSIGNAL)
-        .map(drop)
-        .at("release", "the container's first process")
-}
-
-fn map_identities(child: &Child, maps: &Maps, host: &Host) -> Result<()> {
-    host.write(&format!("{}/uid_map", child.pid), maps.uids.as_bytes())?;
-    host.write(&format!("{}/gid_map", child.pid), maps.gids.as_bytes())
-}
-
-fn raise_limits(child: &Child, process: &ProcessPlan, host: &Host) -> Result<()> {
-    if let Some(score) = &process.oom_score_adj {
-        host.write(&format!("{}/oom_score_adj", child.pid), score)?;
-    }
-    for limit in &process.rlimits {
-        let (Some(resource), Some(pid)) = (resource(limit.resource), Pid::from_raw(child.pid))
-        else {
-            continue;
-        };
-        let hard = (limit.hard != u64::MAX).then_some(limit.hard);
-        let now = getrlimit(resource);
-        let raises = match (hard, now.maximum) {
-            (_, None) => false,
-            (None, Some(_)) => true,
-            (Some(hard), Some(now)) => hard > now,
-        };
-        // Only what takes privileges: the child lowers its limits itself, when it needs no more.
-        if raises {
-            let value = Rlimit {
-                current: now.current,
-                maximum: hard,
-            };
-            prlimit(Some(pid), resource, value).at("set limit", format!("{resource:?}"))?;
-        }
-    }
-    Ok(())
-}
-
-/// By the kernel's number.
-fn resource(number: u32) -> Option<Resource> {
-    [
-        Resource::Cpu,
-        Resource::Fsize,
-        Resource::Data,
-        Resource::Stack,
-        Resource::Core,
-        Resource::Rss,
-        Resource::Nproc,
-        Resource::Nofile,
-        Resource::Memlock,
-        Resource::As,
-        Resource::Locks,
-        Resource::Sigpending,
-        Resource::Msgqueue,
-        Resource::Nice,
-        Resource::Rtprio,
-        Resource::Rttime,
-    ]
-    .get(usize::try_from(number).ok()?)
-    .copied()
 }
 
 /// What came over the socket.

@@ -63,7 +63,10 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
     // A joined user namespace can own new namespaces only if a process inside it makes them; and
     // a joined pid namespace has others in it, who must not see us before we are inside.
     let become_root = joined(Kind::User) && flags != 0;
-    let second = become_root || joined(Kind::Pid);
+    // One that is new, on the other hand, must not be entered before all others are joined: from
+    // inside it those it does not own are out of reach.
+    let creates_user = namespaces.creates(Kind::User) && namespaces.joins().next().is_some();
+    let second = become_root || creates_user || joined(Kind::Pid);
     let used = orders::used(prepared, host);
     let tables = Tables::new(&prepared.plan.process, &prepared.line, host, &used);
     let lists = Lists::new(prepared);

@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, AgentState};
 use crate::attend::release;
-use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot, Stats};
+use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Stats};
 use crate::document;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
@@ -169,7 +169,11 @@ impl Container {
             Some(record) => CgroupPath::parse(record.cgroup.trim_start_matches('/').as_bytes())?,
             None => CgroupPath::for_container(None, self.id.as_str())?,
         };
-        Ok(Cgroup::open(&CgroupRoot::find()?, &path)?)
+        match CgroupRoot::find() {
+            // An ordinary user's creation that was cut short on a machine without any.
+            Err(error) if record.is_none() && error.kind == CgroupErrorKind::NoCgroup2 => Ok(None),
+            root => Ok(Cgroup::open(&root?, &path)?),
+        }
     }
 
     /// Connects to a parked process. One that was started does not listen any more, even where its
@@ -259,9 +263,7 @@ impl Container {
         }
         let record = self.record()?;
         let Some(cgroup) = self.cgroup(record.as_ref())? else {
-            // Without a cgroup nobody but the first process is known.
-            let (_, pidfd) = self.alive("kill container")?;
-            return send(pidfd.as_fd(), signal).at("kill container", &self.id);
+            return self.kill_each(signal);
         };
         if !cgroup.is_populated()? {
             return Err(self.wrong_state("kill container", "container not running"));
@@ -363,7 +365,7 @@ impl Container {
         let record = self.record()?;
         match self.cgroup(record.as_ref())? {
             Some(cgroup) => Ok(cgroup.pids()?),
-            None => Ok(Vec::new()),
+            None => self.members(),
         }
     }
 

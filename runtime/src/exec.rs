@@ -18,7 +18,7 @@ use crate::running::Running;
 use crate::state::{Record, Status};
 use crate::timings::Timings;
 use hostrun_inside::Fd;
-use hostrun_inside::orders::{Join, Orders, SecondClone};
+use hostrun_inside::orders::{Identity, Join, Orders, SecondClone};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -38,6 +38,9 @@ impl Container {
         let spec = self.spec()?;
         let facts = host.facts(&spec, Some(&request.process))?;
         let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
+        if plan.owns(Kind::User) && self.denies_groups(&record) {
+            plan.deny_groups()?;
+        }
         timings.mark("plan");
         let cgroup = self.joinable_cgroup(&record, &request)?;
         let root = self.root()?;
@@ -73,11 +76,23 @@ impl Container {
         line.child = None;
         timings.mark("clone");
         let names = Names::new(&plan.process, None, root.as_fd());
-        let ready = attend(child, &line.parent, false, agent, no_mounts, |failure| {
-            explain(failure, &names)
-        })?;
+        let ready = attend(
+            child,
+            &line.parent,
+            false,
+            agent,
+            None,
+            no_mounts,
+            |failure| explain(failure, &names),
+        )?;
         timings.mark("join and exec");
         Ok(Running::new(ready, timings))
+    }
+
+    /// Does its user namespace deny `setgroups(2)`?
+    fn denies_groups(&self, record: &Record) -> bool {
+        let text = self.runtime.host.read(&format!("{}/setgroups", record.pid));
+        text.is_ok_and(|text| text.trim() == "deny")
     }
 
     /// `None` where the container has no cgroup of its own.
@@ -149,14 +164,20 @@ impl Container {
             flags: 0,
             become_root: false,
         };
+        let process = tables.orders(&plan.process, line, host);
+        let groups = process.identity.groups.filter(|_| !plan.deny_groups);
         let orders = Orders {
+            identity: Identity {
+                groups,
+                ..process.identity
+            },
             host_proc: Some(proc),
             oom_score_adj: plan.process.oom_score_adj.as_deref(),
             joins: &joins,
             second_clone: plan.owns(Kind::Pid).then_some(second),
             keyring,
             seccomp: plan.seccomp.as_ref().map(seccomp),
-            ..tables.orders(&plan.process, line)
+            ..process
         };
         // It is born in the cgroup, so where it begins is where its maker runs.
         let initial = plan

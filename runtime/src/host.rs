@@ -15,7 +15,40 @@ const PROC_SUPER_MAGIC: u64 = 0x9fa0;
 pub(crate) struct Host {
     proc: OnceLock<OwnedFd>,
     last_capability: OnceLock<u32>,
-    ignored_signals: OnceLock<u64>,
+    own: OnceLock<Own>,
+}
+
+/// What `proc_pid_status(5)` says of this process.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    ignored_signals: u64,
+    caller: Caller,
+}
+
+/// Who asks: the effective ids of this process and what it may do in its own user namespace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The effective set, as a bit mask by capability number.
+    pub(crate) capabilities: u64,
+}
+
+impl Caller {
+    /// `CAP_SETGID`.
+    pub(crate) const SETGID: u32 = 6;
+    /// `CAP_SYS_ADMIN`: to make namespaces and mounts.
+    pub(crate) const SYS_ADMIN: u32 = 21;
+
+    /// Has it this capability?
+    pub(crate) fn may(self, capability: u32) -> bool {
+        self.capabilities >> capability & 1 == 1
+    }
+
+    /// Is it an ordinary user, who has privileges only in user namespaces of its own?
+    pub(crate) fn is_ordinary(self) -> bool {
+        !self.may(Caller::SYS_ADMIN)
+    }
 }
 
 impl Host {
@@ -55,6 +88,7 @@ impl Host {
             selinux: (processes().any(|p| some(p.selinux_label())) || some(mounts))
                 && has_selinux(),
             landlock: landlock_rules(spec).map_or(0, |_| sys::landlock_abi()),
+            caller: self.caller(),
         })
     }
 
@@ -68,15 +102,39 @@ impl Host {
             })
     }
 
-    /// Signals this process ignores, as `SigIgn` of `proc_pid_status(5)`: a payload would inherit
-    /// that over `execve(2)`. Where it cannot be read, all of them, to be reset.
+    /// Signals this process ignores: a payload would inherit that over `execve(2)`. Where it
+    /// cannot be read, all of them, to be reset.
     pub(crate) fn ignored_signals(&self) -> u64 {
-        *self.ignored_signals.get_or_init(|| {
+        self.own().ignored_signals
+    }
+
+    /// Who this process is.
+    pub(crate) fn caller(&self) -> Caller {
+        self.own().caller
+    }
+
+    fn own(&self) -> Own {
+        *self.own.get_or_init(|| {
             let status = self.read("self/status").unwrap_or_default();
-            let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-            mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-                .unwrap_or(u64::MAX)
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+            let mask = |name| u64::from_str_radix(field(name)?.trim(), 16).ok();
+            // Real, effective, saved, file system.
+            let id = |name| field(name)?.split_ascii_whitespace().nth(1)?.parse().ok();
+            Own {
+                ignored_signals: mask("SigIgn:").unwrap_or(u64::MAX),
+                caller: Caller {
+                    uid: id("Uid:").unwrap_or(u32::MAX),
+                    gid: id("Gid:").unwrap_or(u32::MAX),
+                    capabilities: mask("CapEff:").unwrap_or_else(effective),
+                },
+            }
         })
+    }
+
+    /// Are our ids other than the machine's? Then being root does not mean much.
+    pub(crate) fn is_in_user_namespace(&self) -> bool {
+        let map = self.read("self/uid_map").unwrap_or_default();
+        !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
     }
 
     /// A small file below /proc.
@@ -116,6 +174,11 @@ impl Host {
         let start = fields.nth(18)?.parse().ok()?;
         (!matches!(state, "Z" | "X")).then_some(start)
     }
+}
+
+/// The effective set, where the list of groups is too long for its line to be among what was read.
+fn effective() -> u64 {
+    rustix::thread::capabilities(None).map_or(0, |sets| sets.effective.bits())
 }
 
 /// AppArmor is built in, switched on and has its files.

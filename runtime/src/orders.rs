@@ -2,11 +2,11 @@
 
 mod treatment;
 
-use crate::host::Host;
+use crate::host::{Caller, Host};
 use crate::plan::devices::{DevicePlan, LinkPlan};
 use crate::plan::mounts::MountPlan;
 use crate::plan::namespaces::Kind;
-use crate::plan::options::Attributes;
+use crate::plan::options::{Attributes, RDONLY};
 use crate::plan::process::ProcessPlan;
 use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
@@ -62,7 +62,12 @@ impl<'a> Tables<'a> {
     }
 
     /// Orders for a process and nothing around it.
-    pub(crate) fn orders(&'a self, process: &'a ProcessPlan, line: &Line) -> Orders<'a> {
+    pub(crate) fn orders(
+        &'a self,
+        process: &'a ProcessPlan,
+        line: &Line,
+        host: &Host,
+    ) -> Orders<'a> {
         Orders {
             parent: line.child.as_ref().map_or(Fd(-1), raw),
             peer: raw(&line.parent),
@@ -74,6 +79,7 @@ impl<'a> Tables<'a> {
             second_clone: None,
             time_offsets: None,
             user_namespace: false,
+            ordinary_parent: host.caller().is_ordinary(),
             keyring: None,
             root: None,
             console: process.terminal.map(|size| Console {
@@ -95,6 +101,7 @@ impl<'a> Tables<'a> {
                 uid: process.uid,
                 gid: process.gid,
                 groups: Some(&process.groups),
+                parent_sets_groups: host.caller().may(Caller::SETGID),
                 umask: process.umask,
             },
             capabilities: process.capabilities,
@@ -216,7 +223,9 @@ impl<'a> Lists<'a> {
             plan, trees, line, ..
         } = prepared;
         let new_user = plan.namespaces.creates(Kind::User);
-        let process = tables.orders(&plan.process, line);
+        let maps = plan.namespaces.maps.as_ref();
+        let deny_setgroups = maps.is_some_and(|maps| maps.deny_setgroups);
+        let process = tables.orders(&plan.process, line, host);
         Orders {
             host_proc: host.proc().ok().map(|proc| Fd(proc.as_raw_fd())),
             // The parent does for a new user namespace what takes privileges over the host.
@@ -224,6 +233,10 @@ impl<'a> Lists<'a> {
             time_offsets: plan.namespaces.time_offsets.as_deref(),
             user_namespace: new_user,
             keyring: prepared.keyring.as_deref(),
+            identity: Identity {
+                groups: process.identity.groups.filter(|_| !deny_setgroups),
+                ..process.identity
+            },
             root: Some(Root {
                 tree: raw(&trees.root),
                 host_path: trees.root_path.as_deref(),
@@ -279,6 +292,8 @@ fn mount<'a>(
         set: attributes.set,
         clear: attributes.clear,
     };
+    let without_cgroup = matches!(plan.source, SourcePlan::CgroupLeaf) && tree.is_none();
+    let nothing_to_show = if without_cgroup { RDONLY } else { 0 };
     let remounts = matches!(plan.source, SourcePlan::Remount { .. });
     Mount {
         source: source(plan, tree, options),
@@ -291,7 +306,7 @@ fn mount<'a>(
         } else {
             Make::Directory
         },
-        attributes: plan.own.of_new() | plan.tree.set,
+        attributes: plan.own.of_new() | plan.tree.set | nothing_to_show,
         changes: Changes {
             own: attributes(plan.own.of_bind()),
             own_locked: attributes(plan.own.of_locked_bind()),
@@ -339,8 +354,16 @@ fn source<'a>(
         (SourcePlan::Remount { options: new }, None) => {
             Source::Remount(new.as_ref().map(|_| options))
         }
+        // Without a cgroup of its own there is nothing to show (CVE-2023-25809 showed the user's).
+        (SourcePlan::CgroupLeaf, None) => Source::Filesystem {
+            fstype: c"tmpfs",
+            source: c"tmpfs",
+            options: &[],
+            inherit_mode: true,
+            copy_up: false,
+        },
         // Every other source has a tree; one without would be refused by the kernel.
-        (SourcePlan::Bind { .. } | SourcePlan::CgroupLeaf, None) => Source::Tree(Fd(-1)),
+        (SourcePlan::Bind { .. }, None) => Source::Tree(Fd(-1)),
     }
 }
 
@@ -358,6 +381,7 @@ fn device<'a>(plan: &'a DevicePlan, tree: Option<&OwnedFd>) -> Device<'a> {
             (None, false) => Node::Make,
         },
         lenient: plan.lenient,
+        host_path: &plan.host_path,
     }
 }
 

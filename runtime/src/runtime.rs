@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub struct Runtime {
     pub(crate) root: Arc<OwnedFd>,
     pub(crate) host: Arc<Host>,
+    pub(crate) rootless: Option<bool>,
 }
 
 impl Runtime {
@@ -59,7 +60,16 @@ impl Runtime {
         Ok(Runtime {
             root: Arc::new(dir),
             host: Arc::default(),
+            rootless: None,
         })
+    }
+
+    /// Whether containers go without a cgroup where none is to be had and no limit needs one. Unless
+    /// said, that is so for every caller but root outside of all user namespaces.
+    #[must_use]
+    pub fn with_rootless(mut self, rootless: bool) -> Runtime {
+        self.rootless = Some(rootless);
+        self
     }
 
     /// A container that exists.

@@ -14,9 +14,10 @@ mod memory;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::sys;
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxFlags, fstatvfs, open, statx,
+    AtFlags, CWD, Mode, OFlags, StatVfsMountFlags, StatxFlags, fstat, fstatvfs, open, statx,
 };
 use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::process::geteuid;
 use serde::Deserialize;
 use std::ffi::CString;
 use std::fs;
@@ -109,6 +110,13 @@ pub fn ensure() -> Result<()> {
     }
     let program = match readonly_mount() {
         Err(error) if error.errno() == Some(libc::ENOSYS) => memory::copy()?,
+        // An ordinary user may clone no mounts.
+        Err(error) if error.errno() == Some(libc::EPERM) => {
+            if is_roots_own()? {
+                return Ok(());
+            }
+            memory::copy()?
+        }
         other => other?,
     };
     let argv: Vec<CString> = std::env::args_os()
@@ -119,6 +127,13 @@ pub fn ensure() -> Result<()> {
     };
     let envp: Vec<CString> = std::env::vars_os().filter_map(variable).collect();
     Err(sys::exec_descriptor(program.as_fd(), &argv, &envp)).at("execute anew", EXE)
+}
+
+/// Root's file is one that no user namespace of an ordinary user can reach.
+fn is_roots_own() -> Result<bool> {
+    let own = open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open", EXE)?;
+    let stat = fstat(&own).at("check", EXE)?;
+    Ok(stat.st_uid == 0 && stat.st_mode & 0o022 == 0 && !geteuid().is_root())
 }
 
 /// The program on a detached mount that is read-only.

@@ -2,11 +2,12 @@
 //! nothing else tells them apart.
 
 use crate::agent::{self, Agent, AgentState};
-use crate::attend::{Ready, attend, grant};
+use crate::attend::{Ready, attend};
 use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone};
 use crate::error::Result;
 use crate::failure::{Names, explain};
+use crate::grant::Grant;
 use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::prepare::{Order, Prepared, prepare, state_dir};
@@ -60,6 +61,7 @@ impl Runtime {
             notify: request.notify,
             without_pivot: request.without_pivot,
             park,
+            rootless: self.rootless,
         };
         let mut prepared = prepare(order, plan)?;
         let agent = agent_of(&prepared, &request.spec, &request.bundle, park)?;
@@ -68,14 +70,9 @@ impl Runtime {
         // Our copy would keep the child's end open when the child is gone.
         prepared.line.child = None;
         timings.mark("clone");
-        if let Some(maps) = &prepared.plan.namespaces.maps {
-            grant(
-                &child,
-                &prepared.line.parent,
-                maps,
-                &prepared.plan.process,
-                &self.host,
-            )?;
+        let grant = Grant::of(&prepared.plan, &self.host);
+        if let Some(grant) = grant.filter(|_| !child.clones) {
+            grant.give(&child, &prepared.line.parent)?;
         }
         // Written while the child builds, on the other processor; in place only when it is built:
         // nobody may join what is still outside its root.
@@ -96,6 +93,7 @@ impl Runtime {
             &prepared.line.parent,
             park,
             agent,
+            grant.as_ref(),
             serve,
             |failure| explain(failure, &names),
         )?;

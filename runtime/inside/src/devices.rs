@@ -70,6 +70,11 @@ fn make_node(parent: Fd, device: &Device<'_>) -> Result<(), (Step, Errno)> {
         Err(Errno(libc::EEXIST)) if device.lenient => return Ok(()),
         // runtime-spec config-linux "Devices": what stands there already must be that device.
         Err(Errno(libc::EEXIST)) => return check_node(parent, device),
+        // We are in a user namespace, though we did not make it.
+        Err(Errno(libc::EPERM)) if device.mode & libc::S_IFMT != libc::S_IFIFO => {
+            let node = clone_node(device.host_path, device)?;
+            return bind(parent, device, node).map_err(|errno| (Step::Device, errno));
+        }
         Err(errno) => return Err((Step::Device, errno)),
     }
     if (device.uid, device.gid) != (0, 0) {

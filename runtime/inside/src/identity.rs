@@ -1,9 +1,10 @@
 //! Who the payload is and what it may do: one place for new containers and for those who join one,
 //! so that neither forgets what the other does (CVE-2022-29162 was in exec only).
 
+use crate::namespaces;
 use crate::orders::{Capabilities, Orders};
 use crate::report::{Failure, Step};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// Drops from the bounding set what is not in it. Needs `CAP_SETPCAP`, so before all else goes.
 pub(crate) fn drop_bounding_set(capabilities: &Capabilities) -> Result<(), Failure> {
@@ -31,7 +32,13 @@ pub(crate) fn become_payload(orders: &Orders<'_>, besides: u64) -> Result<(), Fa
         sys::prctl(libc::PR_SET_KEEPCAPS, 1).map_err(no_caps)?;
     }
     if let Some(groups) = identity.groups {
-        sys::setgroups(groups).map_err(no_identity)?;
+        let privileged =
+            identity.parent_sets_groups || namespaces::enter_user_namespace(orders.joins);
+        match sys::setgroups(groups) {
+            // The user namespace denies it, and nobody asked for groups.
+            Err(Errno(libc::EPERM)) if groups.is_empty() && privileged => {}
+            other => other.map(drop).map_err(no_identity)?,
+        }
     }
     sys::setresgid(identity.gid).map_err(no_identity)?;
     sys::setresuid(identity.uid).map_err(no_identity)?;

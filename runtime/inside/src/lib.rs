@@ -52,6 +52,23 @@ pub fn hold_still() -> ! {
     sys::exit(1)
 }
 
+/// From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736): its
+/// /proc/PID/exe is the runtime's own binary until execve(2).
+fn disappear(orders: &Orders<'_>) -> Result<(), Failure> {
+    if orders.ordinary_parent {
+        // Its own files in /proc belong to root once it hides.
+        limits::set_oom_score(orders)?;
+    }
+    if !session::hides_late(orders) {
+        session::hide()?;
+    }
+    if !orders.ordinary_parent {
+        // Needs the privileges of the parent's user namespace, so before any other is entered.
+        limits::set_oom_score(orders)?;
+    }
+    Ok(())
+}
+
 /// The steps, in the only order that works; each says why it stands where it does.
 fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infallible, Failure> {
     session::close_strangers(orders);
@@ -59,19 +76,11 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     session::tie_to_parent(orders.parent)?;
     session::lead(orders)?;
     treatment::spread(orders)?;
-    // From here on nobody who shares a pid namespace may look into this process (CVE-2019-5736):
-    // its /proc/PID/exe is the runtime's own binary until execve(2).
-    if orders.time_offsets.is_none() {
-        session::hide()?;
-    }
-    // Needs the privileges of the parent's user namespace, so before any other is entered.
-    limits::set_oom_score(orders)?;
+    disappear(orders)?;
     limits::raise_hard_limits(orders)?;
     namespaces::join(orders, report_to)?;
-    namespaces::set_time_offsets(orders)?;
     namespaces::become_root_of_user_namespace(orders)?;
-    if orders.time_offsets.is_some() {
-        // Only now: hidden, in a user namespace, it could not have written its own offsets.
+    if session::hides_late(orders) {
         session::hide()?;
     }
     session::join_keyring(orders)?;

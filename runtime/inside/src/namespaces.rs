@@ -1,17 +1,35 @@
 //! Entering namespaces that exist, and the first steps inside those that are new.
 
-use crate::orders::{Fd, Orders};
+use crate::orders::{Fd, Join, Orders, SecondClone};
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
 
 /// Joins what is to be joined, and clones once more where the process must be born inside it.
+///
+/// Time offsets are written by whoever may: before a user namespace is joined, whose root could not
+/// write to our files in /proc; by an ordinary user's child only inside it.
 pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
-    for (index, join) in orders.joins.iter().enumerate() {
-        sys::setns(join.fd, join.flags).map_err(|errno| Step::Join.failed_at(index, errno))?;
+    let offsets_first = enter_user_namespace(orders.joins) && !orders.ordinary_parent;
+    if offsets_first {
+        set_time_offsets(orders)?;
     }
-    let Some(second) = orders.second_clone else {
-        return Ok(());
-    };
+    join_all(orders.joins)?;
+    if let Some(second) = orders.second_clone {
+        clone_again(orders, second, report_to)?;
+    }
+    if offsets_first {
+        Ok(())
+    } else {
+        set_time_offsets(orders)
+    }
+}
+
+/// Goes on in a process that is born inside what was joined.
+fn clone_again(
+    orders: &Orders<'_>,
+    second: SecondClone,
+    report_to: &mut Fd,
+) -> Result<(), Failure> {
     let fail = |errno| Step::SecondClone.failed(errno);
     if second.become_root {
         // In a user namespace that was joined, ids are those of its maps.
@@ -29,7 +47,11 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
             // A process of its own now: tied anew, and leader of its own session.
             crate::session::tie_to_parent(*report_to)?;
             crate::session::lead(orders)?;
-            crate::session::hide()
+            if crate::session::hides_late(orders) {
+                Ok(())
+            } else {
+                crate::session::hide()
+            }
         }
         Some(pidfd) => {
             // The parent waits for the sibling from now on; this process has done its part.
@@ -39,9 +61,43 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     }
 }
 
+/// Does one of them enter a user namespace?
+pub(crate) fn enter_user_namespace(joins: &[Join]) -> bool {
+    joins.iter().any(|join| enters_user(*join))
+}
+
+fn enters_user(join: Join) -> bool {
+    join.flags & libc::CLONE_NEWUSER != 0
+}
+
+/// First what our own privileges reach: in the user namespace they are gone. Then that one, and
+/// then what it owns: there an ordinary user's runtime has privileges it had not before.
+fn join_all(joins: &[Join]) -> Result<(), Failure> {
+    let has_user = enter_user_namespace(joins);
+    let mut waiting = 0_u64;
+    for (index, join) in joins
+        .iter()
+        .enumerate()
+        .filter(|(_, join)| !enters_user(**join))
+    {
+        match sys::setns(join.fd, join.flags) {
+            Err(Errno(libc::EPERM)) if has_user => waiting |= 1 << index,
+            other => other
+                .map(drop)
+                .map_err(|errno| Step::Join.failed_at(index, errno))?,
+        }
+    }
+    let rest = |(index, join): &(usize, &Join)| enters_user(**join) || waiting >> index & 1 == 1;
+    // The user namespace is the last of the list.
+    for (index, join) in joins.iter().enumerate().rev().filter(rest) {
+        sys::setns(join.fd, join.flags).map_err(|errno| Step::Join.failed_at(index, errno))?;
+    }
+    Ok(())
+}
+
 /// A new time namespace takes offsets only before any process is in it, so it is made by
 /// `unshare(2)`, which leaves us outside, and entered after writing; `time_namespaces(7)`.
-pub(crate) fn set_time_offsets(orders: &Orders<'_>) -> Result<(), Failure> {
+fn set_time_offsets(orders: &Orders<'_>) -> Result<(), Failure> {
     const CLONE_NEWTIME: i32 = 0x80;
     let Some(offsets) = orders.time_offsets else {
         return Ok(());

@@ -39,6 +39,9 @@ pub struct Orders<'a> {
     pub time_offsets: Option<&'a [u8]>,
     /// Wait for one byte from the parent (identity maps written, limits set), then become its root.
     pub user_namespace: bool,
+    /// The parent is an ordinary user: it could not reach a process that hides from it, so we hide
+    /// only when it has done its part.
+    pub ordinary_parent: bool,
     /// Name of the session keyring to join, `keyctl(2)`.
     pub keyring: Option<&'a CStr>,
     /// The new root and all that is mounted below it.
@@ -253,6 +256,8 @@ pub struct Device<'a> {
     pub gid: u32,
     /// Made, or bound where a user namespace forbids to make one.
     pub node: Node<'a>,
+    /// Where the host has it, for a root who turns out to be one of a user namespace only.
+    pub host_path: &'a CStr,
     /// Whatever stands there already is left as it is.
     pub lenient: bool,
 }
@@ -423,6 +428,8 @@ pub struct Identity<'a> {
     pub gid: u32,
     /// All supplementary groups; `None` where `setgroups(2)` is denied by the user namespace.
     pub groups: Option<&'a [u32]>,
+    /// The parent may set groups: where we may not, the user namespace denies it to everybody.
+    pub parent_sets_groups: bool,
     /// `umask(2)`.
     pub umask: Option<u32>,
 }

@@ -49,6 +49,12 @@ pub(crate) fn hide() -> Result<(), Failure> {
         .map_err(|errno| Step::Session.failed(errno))
 }
 
+/// Must we be seen for a while? Hidden, in a user namespace, we could not write our own time
+/// offsets, nor could an ordinary user write our maps.
+pub(crate) fn hides_late(orders: &Orders<'_>) -> bool {
+    orders.time_offsets.is_some() || orders.ordinary_parent && orders.user_namespace
+}
+
 /// A session keyring of our own, so that the host's keys are not inherited.
 pub(crate) fn join_keyring(orders: &Orders<'_>) -> Result<(), Failure> {
     let Some(name) = orders.keyring else {

@@ -50,6 +50,11 @@ impl Cgroup {
         self.path.as_str().to_owned()
     }
 
+    /// Its directory, for those who can only go by a path.
+    pub(crate) fn directory(&self) -> std::path::PathBuf {
+        self.root.path().join(self.path.as_str())
+    }
+
     /// One reading of `cgroup.events`.
     ///
     /// # Errors

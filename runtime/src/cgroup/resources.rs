@@ -154,6 +154,15 @@ impl Resources {
         settings
     }
 
+    /// The same without the filter of devices: a user namespace cannot make device nodes, and whoever
+    /// has no privileges over the host may load no filter either.
+    pub(crate) fn without_devices(&self) -> Resources {
+        Resources {
+            devices: None,
+            ..self.clone()
+        }
+    }
+
     /// Whether a limit is set, so that the caller may say what a host without the controllers lacks.
     pub(crate) fn has_limits(&self) -> bool {
         !(self.first.is_empty()

@@ -1,6 +1,7 @@
 //! Idmapped mounts: `uidMappings` and `gidMappings` of a mount, options `idmap` and `ridmap`.
 
-use super::namespaces::{Choice, Kind, Maps, Namespaces, lines};
+use super::maps::IdMap;
+use super::namespaces::{Choice, Kind, Maps, Namespaces};
 use super::options::{Idmap, Options};
 use super::refusal::Refusals;
 use oci_spec::runtime::{Linux, Mount};
@@ -60,8 +61,9 @@ pub(crate) fn plan(
     Some(IdmapPlan {
         recursive,
         maps: Some(Maps {
-            uids: lines(&format!("{path}.uidMappings"), uids, refusals),
-            gids: lines(&format!("{path}.gidMappings"), gids, refusals),
+            uids: IdMap::plan(&format!("{path}.uidMappings"), uids, refusals),
+            gids: IdMap::plan(&format!("{path}.gidMappings"), gids, refusals),
+            deny_setgroups: false,
         }),
     })
 }

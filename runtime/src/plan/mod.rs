@@ -4,10 +4,12 @@
 
 pub(crate) mod devices;
 pub(crate) mod filter;
+mod identities;
 pub(crate) mod idmaps;
 mod inherit;
 pub(crate) mod label;
 pub(crate) mod landlock;
+pub(crate) mod maps;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod options;
@@ -21,6 +23,7 @@ pub(crate) mod treatment;
 
 use crate::cgroup::{CgroupPath, Resources};
 use crate::error::Result;
+use crate::host::Caller;
 use crate::id::ContainerId;
 use devices::{DevicePlan, LinkPlan};
 use filter::Listener;
@@ -67,6 +70,8 @@ pub(crate) struct Facts {
     /// Version of the kernel's Landlock interface, 0 where it has none. Looked up only for a config
     /// with rules.
     pub(crate) landlock: u32,
+    /// Who asks.
+    pub(crate) caller: Caller,
 }
 
 impl Plan {
@@ -85,7 +90,7 @@ impl Plan {
             refusals.refuse("linux", "is missing");
             &default_linux
         });
-        let namespaces = namespaces::plan(linux, &mut refusals);
+        let namespaces = namespaces::plan(linux, facts.caller, &mut refusals);
         let root = mounts::plan(spec, linux, &namespaces, bundle, facts, &mut refusals);
         let (devices, links) = devices::plan(linux, &root, &namespaces, facts, &mut refusals);
         let default_process = Process::default();
@@ -97,7 +102,7 @@ impl Plan {
         // That is about processes that join; the first one runs wherever its cgroup lets it.
         process.treatment.affinity = None;
         process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
-        refuse_shared_setgroups(&namespaces, &process, &mut refusals);
+        identities::refuse_unmapped(&namespaces, &process, &mut refusals);
         let plan = Plan {
             hostname: name(
                 "hostname",
@@ -138,7 +143,7 @@ impl Plan {
         };
         let given = self.namespaces.creates(Kind::Cgroup) && self.root.mounts.iter().any(writable);
         let owner = match &self.namespaces.maps {
-            Some(maps) => maps.host_uid(self.process.uid)?,
+            Some(maps) => maps.uids.outside(self.process.uid)?,
             None => self.process.uid,
         };
         (given && owner != 0).then_some(owner)
@@ -152,10 +157,20 @@ pub(crate) struct ExecPlan {
     pub(crate) seccomp: Option<Filter>,
     /// Who answers what the filter leaves open.
     pub(crate) listener: Option<Listener>,
+    /// The user namespace denies `setgroups(2)`.
+    pub(crate) deny_groups: bool,
     namespaces: Namespaces,
 }
 
 impl ExecPlan {
+    /// Where the container's user namespace denies `setgroups(2)`, nobody can be given groups.
+    pub(crate) fn deny_groups(&mut self) -> Result<()> {
+        self.deny_groups = true;
+        let mut refusals = Refusals::default();
+        identities::refuse_groups(&self.process, &mut refusals);
+        refusals.finish()
+    }
+
     /// Has the container a namespace of this kind that is not the host's?
     pub(crate) fn owns(&self, kind: Kind) -> bool {
         self.namespaces.own(kind)
@@ -183,7 +198,8 @@ impl Plan {
             process,
             seccomp: filter::plan(linux, &mut refusals),
             listener: filter::listener(linux, &mut refusals),
-            namespaces: namespaces::plan(linux, &mut refusals),
+            deny_groups: false,
+            namespaces: namespaces::plan(linux, facts.caller, &mut refusals),
         };
         refusals.finish()?;
         Ok(plan)
@@ -264,32 +280,6 @@ fn refuse_hooks(hooks: &Hooks, refusals: &mut Refusals) {
         if list.as_ref().is_some_and(|list| !list.is_empty()) {
             refusals.unsupported(format!("hooks.{name}"), "hooks are not supported yet");
         }
-    }
-}
-
-/// An id outside the maps cannot be taken: better said now than as EINVAL by the kernel.
-fn refuse_shared_setgroups(
-    namespaces: &Namespaces,
-    process: &ProcessPlan,
-    refusals: &mut Refusals,
-) {
-    let Some(maps) = &namespaces.maps else { return };
-    let covered = |lines: &str, id: u32| {
-        lines.lines().any(|line| {
-            let mut numbers = line
-                .split(' ')
-                .filter_map(|number| number.parse::<u32>().ok());
-            let (inside, _, size) = (numbers.next(), numbers.next(), numbers.next());
-            inside
-                .zip(size)
-                .is_some_and(|(inside, size)| id.checked_sub(inside).is_some_and(|at| at < size))
-        })
-    };
-    if !covered(&maps.uids, process.uid) {
-        refusals.refuse("process.user.uid", "is not in linux.uidMappings");
-    }
-    if !covered(&maps.gids, process.gid) {
-        refusals.refuse("process.user.gid", "is not in linux.gidMappings");
     }
 }
 

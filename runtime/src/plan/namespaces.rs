@@ -1,7 +1,9 @@
 //! `linux.namespaces`, `linux.uidMappings`, `linux.gidMappings`, `linux.timeOffsets`.
 
+use super::maps::IdMap;
 use super::refusal::Refusals;
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset};
+use crate::host::Caller;
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -96,24 +98,13 @@ pub(crate) struct Namespaces {
     pub(crate) time_offsets: Option<Vec<u8>>,
 }
 
-/// Identity maps, as written.
+/// Identity maps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Maps {
-    pub(crate) uids: String,
-    pub(crate) gids: String,
-}
-
-impl Maps {
-    /// The host's id of a user of the container.
-    pub(crate) fn host_uid(&self, uid: u32) -> Option<u32> {
-        self.uids.lines().find_map(|line| {
-            let mut numbers = line.split(' ').map_while(|number| number.parse().ok());
-            let (inside, outside, size): (u32, u32, u32) =
-                (numbers.next()?, numbers.next()?, numbers.next()?);
-            let at = uid.checked_sub(inside).filter(|at| *at < size)?;
-            outside.checked_add(at)
-        })
-    }
+    pub(crate) uids: IdMap,
+    pub(crate) gids: IdMap,
+    /// The kernel takes the groups from us only when nobody can drop any in there.
+    pub(crate) deny_setgroups: bool,
 }
 
 impl Namespaces {
@@ -156,7 +147,7 @@ impl Namespaces {
 }
 
 /// Reads the section.
-pub(crate) fn plan(linux: &Linux, refusals: &mut Refusals) -> Namespaces {
+pub(crate) fn plan(linux: &Linux, caller: Caller, refusals: &mut Refusals) -> Namespaces {
     let mut choices: Vec<(Kind, Choice)> = Vec::with_capacity(8);
     for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let path = format!("linux.namespaces[{index}]");
@@ -183,23 +174,37 @@ pub(crate) fn plan(linux: &Linux, refusals: &mut Refusals) -> Namespaces {
     if !namespaces.own(Kind::Mount) {
         refusals.refuse("linux.namespaces", "a mount namespace is needed");
     }
-    namespaces.maps = maps(linux, &namespaces, refusals);
+    if !namespaces.own(Kind::User) && !caller.may(Caller::SYS_ADMIN) {
+        let why = "rootless container requires user namespaces";
+        refusals.refuse("linux.namespaces", why);
+    }
+    namespaces.maps = maps(linux, &namespaces, caller, refusals);
     namespaces.time_offsets = offsets(linux, &namespaces, refusals);
     namespaces
 }
 
-fn maps(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<Maps> {
+fn maps(
+    linux: &Linux,
+    namespaces: &Namespaces,
+    caller: Caller,
+    refusals: &mut Refusals,
+) -> Option<Maps> {
     let uids = linux.uid_mappings().as_deref().unwrap_or_default();
     let gids = linux.gid_mappings().as_deref().unwrap_or_default();
     if namespaces.creates(Kind::User) {
-        for (name, maps) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
-            if maps.is_empty() {
+        for (name, listed) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
+            if listed.is_empty() {
                 refusals.refuse(name, "a new user namespace needs at least one mapping");
             }
         }
+        let uids = IdMap::plan("linux.uidMappings", uids, refusals);
+        let gids = IdMap::plan("linux.gidMappings", gids, refusals);
         return Some(Maps {
-            uids: lines("linux.uidMappings", uids, refusals),
-            gids: lines("linux.gidMappings", gids, refusals),
+            uids,
+            // What an ordinary user may map without a helper; with it goes setgroups(2),
+            // user_namespaces(7).
+            deny_setgroups: !caller.may(Caller::SETGID) && gids.is_only(caller.gid),
+            gids,
         });
     }
     // With a joined namespace its own maps count; without one a map would be silently lost.
@@ -208,26 +213,6 @@ fn maps(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Opti
         refusals.refuse("linux.uidMappings", "mappings need a user namespace");
     }
     None
-}
-
-pub(super) fn lines(path: &str, maps: &[LinuxIdMapping], refusals: &mut Refusals) -> String {
-    let mut text = String::new();
-    for (index, map) in maps.iter().enumerate() {
-        let (inside, outside, size) = (map.container_id(), map.host_id(), map.size());
-        // 2^32-1 is no id: it means "leave alone" to the kernel.
-        let ends = |start: u32| start.checked_add(size).is_some();
-        if size == 0 || !ends(inside) || !ends(outside) {
-            refusals.refuse(
-                format!("{path}[{index}]"),
-                "is empty or leaves the range of ids",
-            );
-        }
-        // Writing to a String cannot fail.
-        if writeln!(text, "{inside} {outside} {size}").is_err() {
-            break;
-        }
-    }
-    text
 }
 
 fn offsets(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<Vec<u8>> {

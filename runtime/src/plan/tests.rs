@@ -2,6 +2,7 @@
 
 use super::{Facts, Plan};
 use crate::document;
+use crate::host::Caller;
 use crate::id::ContainerId;
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,11 @@ pub(super) const FACTS: Facts = Facts {
     apparmor: true,
     selinux: true,
     landlock: 7,
+    caller: Caller {
+        uid: 0,
+        gid: 0,
+        capabilities: u64::MAX,
+    },
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {

@@ -75,8 +75,8 @@ impl Idmaps {
 fn create(maps: &Maps, host: &Host) -> Result<OwnedFd> {
     let (pid, pidfd) = sys::clone_holder().at("create", "a user namespace to map ids with")?;
     let holder = Child::new(pid, pidfd);
-    host.write(&format!("{pid}/uid_map"), maps.uids.as_bytes())?;
-    host.write(&format!("{pid}/gid_map"), maps.gids.as_bytes())?;
+    host.write(&format!("{pid}/uid_map"), maps.uids.text().as_bytes())?;
+    host.write(&format!("{pid}/gid_map"), maps.gids.text().as_bytes())?;
     let path = format!("{pid}/ns/user");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =

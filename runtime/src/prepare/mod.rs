@@ -79,6 +79,8 @@ pub(crate) struct Order<'a> {
     pub(crate) without_pivot: bool,
     /// Stop before `execve(2)` until started.
     pub(crate) park: bool,
+    /// Go without a cgroup where none is to be had; `None` for whoever is not root of the machine.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// Makes it all.
@@ -88,7 +90,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     if order.notify {
         state.make_notify_dir()?;
     }
-    let place = Place::make(&plan, order.host)?;
+    let place = Place::make(&plan, order.host, order.rootless)?;
     let trees = Trees::open(
         &plan,
         order.root_mount,

@@ -5,7 +5,6 @@ use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Leaf, Resou
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::plan::Plan;
-use rustix::process::geteuid;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// A place that was made; undone when dropped before [`Place::commit`].
@@ -23,13 +22,13 @@ impl Place {
     /// # Errors
     /// What the kernel answers; for an ordinary user without a delegated cgroup, which limits could
     /// not be applied.
-    pub(crate) fn make(plan: &Plan, host: &Host) -> Result<Place> {
+    pub(crate) fn make(plan: &Plan, host: &Host, rootless: Option<bool>) -> Result<Place> {
         let path = plan.cgroup.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::InvalidSpec, "create cgroup", "").because("it has no path")
         })?;
         let leaf = match leaf(path, &plan.resources, host) {
             Ok(leaf) => leaf,
-            Err(error) if may_do_without(&error, host) => {
+            Err(error) if may_do_without(&error, host, rootless) => {
                 return without(path, &plan.resources, error);
             }
             Err(error) => return Err(error),
@@ -63,28 +62,33 @@ impl Place {
 
 fn leaf(path: &CgroupPath, resources: &Resources, host: &Host) -> Result<Leaf> {
     let root = CgroupRoot::find()?;
-    if geteuid().is_root() {
-        return Ok(Leaf::create(&root, path, resources)?);
+    if host.caller().uid == 0 {
+        return match Leaf::create(&root, path, resources) {
+            Err(error)
+                if error.kind == CgroupErrorKind::Permission && host.is_in_user_namespace() =>
+            {
+                Ok(Leaf::create(&root, path, &resources.without_devices())?)
+            }
+            other => Ok(other?),
+        };
     }
     // Nothing at the root of the hierarchy belongs to an ordinary user, but what is beside its own
     // cgroup may.
     let own = host.read("self/cgroup")?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::"));
     let path = path.beside(own.unwrap_or("/").trim_end())?;
-    Ok(Leaf::create(&root, &path, resources)?)
+    Ok(Leaf::create(&root, &path, &resources.without_devices())?)
 }
 
-/// Is the caller an ordinary user, be it one who is root of a user namespace, and was it refused?
-fn may_do_without(error: &Error, host: &Host) -> bool {
+/// Was it refused, and is the caller an ordinary user, be it one who is root of a user namespace, or
+/// said to be taken for one?
+fn may_do_without(error: &Error, host: &Host, rootless: Option<bool>) -> bool {
     let refused = [CgroupErrorKind::Permission, CgroupErrorKind::NoCgroup2].map(ErrorKind::from);
-    refused.contains(&error.kind()) && is_ordinary(host)
+    refused.contains(&error.kind()) && rootless.unwrap_or_else(|| is_ordinary(host))
 }
 
 fn is_ordinary(host: &Host) -> bool {
-    /// Of the first user namespace, where root is the machine's.
-    const EVERY_ID: &str = "4294967295";
-    let map = host.read("self/uid_map").unwrap_or_default();
-    !geteuid().is_root() || !map.split_ascii_whitespace().eq(["0", "0", EVERY_ID])
+    host.caller().uid != 0 || host.is_in_user_namespace()
 }
 
 fn without(path: &CgroupPath, resources: &Resources, error: Error) -> Result<Place> {

@@ -190,7 +190,15 @@ fn open_mount(
             }
             clone(path, *recursive, *links, limits)?
         }
-        SourcePlan::CgroupLeaf => clone_cgroup(cgroup)?,
+        SourcePlan::CgroupLeaf => match cgroup {
+            // There is nothing to show; the room mounts something empty.
+            None => return Ok(None),
+            Some(cgroup) if limits.cloned_inside => {
+                let path = cgroup.directory();
+                return place(open_place(&path, false)?, &path).map(Some);
+            }
+            Some(cgroup) => clone_cgroup(cgroup)?,
+        },
     };
     refuse_false_proc(&fd, mount)?;
     match change_detached(&fd, mount, limits) {
@@ -247,11 +255,7 @@ fn clone(path: &Path, recursive: bool, links: Links, limits: Limits) -> Result<O
     Ok(fd)
 }
 
-fn clone_cgroup(cgroup: Option<&Cgroup>) -> Result<OwnedFd> {
-    let cgroup = cgroup.ok_or_else(|| {
-        Error::new(ErrorKind::Unsupported, "open mount source", "cgroup")
-            .because("without a cgroup of its own the container needs a cgroup namespace")
-    })?;
+fn clone_cgroup(cgroup: &Cgroup) -> Result<OwnedFd> {
     open_tree(cgroup, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH).at("open mount source", "cgroup")
 }
 

@@ -1,0 +1,41 @@
+//! Who a process may be in a user namespace: better said now than as EINVAL by the kernel.
+
+use super::namespaces::Namespaces;
+use super::process::ProcessPlan;
+use super::refusal::Refusals;
+
+/// Refuses ids outside the maps, and groups where the namespace takes none.
+pub(super) fn refuse_unmapped(
+    namespaces: &Namespaces,
+    process: &ProcessPlan,
+    refusals: &mut Refusals,
+) {
+    let Some(maps) = &namespaces.maps else { return };
+    if !maps.uids.covers(process.uid) {
+        refusals.refuse("process.user.uid", "is not in linux.uidMappings");
+    }
+    if !maps.gids.covers(process.gid) {
+        refusals.refuse("process.user.gid", "is not in linux.gidMappings");
+    }
+    for (index, _) in process
+        .groups
+        .iter()
+        .enumerate()
+        .filter(|(_, group)| !maps.gids.covers(**group))
+    {
+        refusals.refuse(format!("{GROUPS}[{index}]"), "is not in linux.gidMappings");
+    }
+    if maps.deny_setgroups {
+        refuse_groups(process, refusals);
+    }
+}
+
+const GROUPS: &str = "process.user.additionalGids";
+
+/// Where `setgroups(2)` is denied.
+pub(super) fn refuse_groups(process: &ProcessPlan, refusals: &mut Refusals) {
+    if !process.groups.is_empty() {
+        let why = "cannot set any additional groups in a rootless container";
+        refusals.refuse(GROUPS, why);
+    }
+}
