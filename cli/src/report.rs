@@ -196,6 +196,11 @@ pub(crate) fn warn(message: &str) {
     }
 }
 
+/// Whether anybody wants to hear details: what costs something to find out is not looked for otherwise.
+pub(crate) fn debugs() -> bool {
+    TELLER.get().is_some_and(|globals| globals.debug)
+}
+
 /// Tells a stage that was reached, if the caller wants to know.
 pub(crate) fn debug(message: &str) {
     if let Some(globals) = TELLER.get().filter(|globals| globals.debug) {

@@ -1,6 +1,6 @@
 //! `exec` in a container that was made from a bundle.
 
-use super::make::{check_terminal, give_master};
+use super::make::{check_terminal, give_master, tell_filter};
 use super::{Act, container, told};
 use crate::args::exec::Exec;
 use crate::assembly;
@@ -11,7 +11,7 @@ use crate::handover::{activation, socket};
 use crate::report::{self, Failure, usage};
 use crate::spec::{self, host};
 use anyhow::{Context, Result};
-use hostrun_runtime::{Container, ErrorKind, ExecRequest, Running, Status, document};
+use hostrun_runtime::{Container, ErrorKind, ExecRequest, Running, Status, affinity, document};
 use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
 use std::collections::HashSet;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
         );
     }
     let process = match &args.process {
-        Some(file) => of_file(&container, file)?,
+        Some(file) => of_file(file)?,
         None => of_flags(&container, args, command)?,
     };
     check(&process)?;
@@ -42,13 +42,14 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
     let console = args.console_socket.as_deref();
     check_terminal(args.detach, terminal, console.is_some())?;
     let console = console.map(socket::connect).transpose()?;
-    let request = request(process, args)?;
+    let request = request(process.clone(), args)?;
     let attention = if args.detach {
         None
     } else {
         Some(Attention::begin()?)
     };
     report::debug("nsexec container setup");
+    tell_treatment(&container, &process)?;
     report::debug("child process in init()");
     report::debug("setns_init: about to exec");
     let mut running = container.exec(request)?;
@@ -74,6 +75,24 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
         .map(|master| Relay::connect(master, true, LineEnds::Plain))
         .transpose()?;
     Ok(attention.stay(&running, relay)?.status())
+}
+
+/// Tells a caller who debugs where the process begins, and what its filter is installed with.
+fn tell_treatment(container: &Container, process: &Process) -> Result<()> {
+    if !report::debugs() {
+        return Ok(());
+    }
+    let spec = container.spec()?;
+    let own = spec
+        .process()
+        .as_ref()
+        .and_then(|own| own.exec_cpu_affinity().as_ref());
+    let asked = process.exec_cpu_affinity().as_ref().or(own);
+    if let Some(mask) = asked.and_then(|asked| affinity::mask(asked.initial().as_ref()?)) {
+        report::debug(&format!("nsexec[{}]: affinity: {mask}", std::process::id()));
+    }
+    tell_filter(&spec);
+    Ok(())
 }
 
 fn hand_over(
@@ -129,29 +148,15 @@ fn sub_cgroup(asked: &[String]) -> Result<Option<&str>> {
 }
 
 /// The whole process as a document. What it does not say of capabilities, limits and labels is as in the container.
-fn of_file(container: &Container, file: &Path) -> Result<Process> {
+fn of_file(file: &Path) -> Result<Process> {
     let shown = file.display().to_string();
     let bytes = std::fs::read(file).with_context(|| format!("cannot read '{shown}'"))?;
-    let (mut process, unknown) = document::process(&bytes, &shown)?;
+    let (process, unknown) = document::process(&bytes, &shown)?;
     for key in unknown {
         report::warn(&format!("{shown}: nobody reads '{key}'"));
     }
     for warning in document::warnings(&process) {
         report::warn(&warning);
-    }
-    let own = own_process(container)?;
-    if process.capabilities().is_none() {
-        process.set_capabilities(own.capabilities().clone());
-    }
-    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
-        process.set_rlimits(own.rlimits().clone());
-    }
-    let none = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
-    if none(process.apparmor_profile()) {
-        process.set_apparmor_profile(own.apparmor_profile().clone());
-    }
-    if none(process.selinux_label()) {
-        process.set_selinux_label(own.selinux_label().clone());
     }
     Ok(process)
 }

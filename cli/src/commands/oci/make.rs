@@ -12,7 +12,7 @@ use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
 use hostrun_runtime::{Bundle, ContainerId, Created, Request, Runtime, document, seal};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{Process, Spec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -285,7 +285,25 @@ fn load(dir: &Path) -> Result<Bundle> {
     for warning in bundle.spec().process().iter().flat_map(document::warnings) {
         report::warn(&warning);
     }
+    tell_filter(bundle.spec());
     Ok(bundle)
+}
+
+/// Tells a caller who debugs what the filter is installed with; the listener of an agent is no flag of the config.
+pub(super) fn tell_filter(spec: &Spec) {
+    const NEW_LISTENER: u32 = 1 << 3;
+    if !report::debugs() {
+        return;
+    }
+    let profile = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
+    // A profile that cannot be compiled is refused, with the reason, when the container is made.
+    if let Some(Ok(filter)) = profile.map(hostrun_seccomp_profiles::compile) {
+        let flags = filter.flags() & !NEW_LISTENER;
+        report::debug(&format!("seccomp filter flags: {flags}"));
+    }
 }
 
 /// Whether the bundle's process wants a terminal.
