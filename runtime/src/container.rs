@@ -198,8 +198,12 @@ impl Container {
     pub fn start(&self) -> Result<()> {
         let status = self.state()?.status;
         if status != Status::Created {
-            let why = format!("cannot start a container that is {status}");
-            return Err(self.wrong_state("start container", &why));
+            let why = match status {
+                Status::Running | Status::Paused => "cannot start an already running container",
+                Status::Stopped => "cannot start a container that has stopped",
+                _ => "cannot start a container that is being created",
+            };
+            return Err(self.wrong_state("start container", why));
         }
         let spec = self.spec()?;
         let (record, pidfd) = self.alive("start container")?;

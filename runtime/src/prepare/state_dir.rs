@@ -42,7 +42,7 @@ impl StateDir {
         if made == Err(rustix::io::Errno::EXIST) {
             return Err(
                 Error::new(ErrorKind::AlreadyExists, "create container", id.as_str())
-                    .because("a container with this id exists")
+                    .because("container with given ID already exists")
                     .with_hint("choose another id, or delete the container first"),
             );
         }
