@@ -189,6 +189,9 @@ impl Order<'_> {
         let activated = activation::count();
         let mut request = Request::from_bundle(bundle)
             .with_preserved_fds(self.preserve_fds.saturating_add(activated));
+        if self.handover.no_pivot {
+            request = request.without_pivot();
+        }
         if self.handover.no_new_keyring {
             request = request.without_new_keyring();
         }
