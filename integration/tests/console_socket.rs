@@ -59,6 +59,13 @@ fn a_detached_run_and_exec_send_theirs_and_the_path_is_the_callers() -> Result<(
         let console = Receiver::listen(&stage.dir().join("s"))?;
         let bundle = with_terminal(stage)?;
         let (id, dir) = (stage.id(), bundle.write()?.to_string_lossy().into_owned());
+        // runc 1.1 looks for it beside the bundle's config, later ones where the caller stands
+        let path = console.path();
+        let socket = if stage.runtime().is_runc() {
+            &path
+        } else {
+            "s"
+        };
         let run = [
             "run",
             "--bundle",
@@ -67,7 +74,7 @@ fn a_detached_run_and_exec_send_theirs_and_the_path_is_the_callers() -> Result<(
             "--pid-file",
             "p",
             "--console-socket",
-            "s",
+            socket,
             &id,
         ];
         stage.call(run).in_dir(stage.dir()).run()?.ok()?;
@@ -79,7 +86,7 @@ fn a_detached_run_and_exec_send_theirs_and_the_path_is_the_callers() -> Result<(
             "-t",
             "-d",
             "--console-socket",
-            "s",
+            socket,
             &id,
             "echo",
             "there",

@@ -40,7 +40,8 @@ fn cve_2019_5736_scripts_that_name_the_runtime_as_interpreter_are_refused() -> R
         let nested = bundle.clone().args(&["/entry"]);
         refused(stage, "nested", &stage.run(&nested)?, 126)?;
         let container = stage.start(&bundle)?;
-        refused(stage, "exec", &container.exec(&["/entry"])?, 126)?;
+        // every failure of exec but the command's own has this code
+        refused(stage, "exec", &container.exec(&["/entry"])?, 255)?;
         container.delete()
     })
 }
