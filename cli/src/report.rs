@@ -217,6 +217,13 @@ fn aside(globals: &Globals, level: &str, message: &str) {
     }
 }
 
+/// Tells what poststop hooks had to complain about; their container is deleted all the same.
+pub(crate) fn deleted(deleted: &hostrun_runtime::Deleted) {
+    for warning in deleted.warnings() {
+        warn(&warning.to_string());
+    }
+}
+
 /// Appends to the file of `--log`, in the shape that callers of OCI runtimes parse.
 fn log(globals: &Globals, level: &str, message: &str) {
     let Some(path) = &globals.log else { return };

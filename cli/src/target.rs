@@ -180,7 +180,7 @@ impl Target {
         let mut status = record.status()?;
         if status.phase != Phase::Exited {
             if let Some(container) = self.container()? {
-                container.delete(true)?;
+                crate::report::deleted(&container.delete(true)?);
             }
             status.phase = Phase::Exited;
             status.finished = Some(crate::clock::now().to_rfc3339());

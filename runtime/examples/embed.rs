@@ -9,7 +9,12 @@ fn run(root: &str, bundle: &str, id: &str) -> Result<u8, hostrun_runtime::Error>
     let id = ContainerId::new(id)?;
     let running = runtime.run(&id, Request::from_bundle(Bundle::load(Path::new(bundle))?))?;
     let exit = running.wait()?;
-    runtime.container(&id)?.delete(false)?;
+    for warning in runtime.container(&id)?.delete(false)?.warnings() {
+        #[allow(clippy::print_stderr, reason = "a command line speaks through it")]
+        {
+            eprintln!("embed: {warning}");
+        }
+    }
     Ok(exit.status())
 }
 

@@ -65,12 +65,22 @@ fn run(root: &str, bundle: &str, id: &str, lines: &[String]) -> Result<u8, Error
     for (running, id) in members {
         let status = running.wait()?.status();
         outcome = outcome.map(|worst: u8| worst.max(status));
-        runtime.container(&id)?.delete(false)?;
+        deleted(&runtime.container(&id)?.delete(false)?);
     }
     holder.signal(Signal::KILL)?;
     holder.wait()?;
-    runtime.container(&holder_id)?.delete(false)?;
+    deleted(&runtime.container(&holder_id)?.delete(false)?);
     outcome
+}
+
+/// Hooks that fail when a container is gone change nothing, but deserve a word.
+fn deleted(deleted: &hostrun_runtime::Deleted) {
+    for warning in deleted.warnings() {
+        #[allow(clippy::print_stderr, reason = "a command line speaks through it")]
+        {
+            eprintln!("pods: {warning}");
+        }
+    }
 }
 
 fn main() -> ExitCode {

@@ -85,7 +85,7 @@ fn one(runtime: &Runtime, bundle: &Bundle, number: u32) -> Result<(), Error> {
             .start()?
     };
     running.wait()?;
-    runtime.container(&id)?.delete(false)
+    runtime.container(&id)?.delete(false).map(drop)
 }
 
 fn run(root: &str, bundle: &str, count: u32, threads: u32) -> Result<u32, Error> {

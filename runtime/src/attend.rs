@@ -4,8 +4,7 @@
 use crate::agent::Agent;
 use crate::clone::Child;
 use crate::error::{At, Error, ErrorKind, Result};
-use crate::grant::Grant;
-use hostrun_inside::{Failure, byte};
+use hostrun_inside::{Failure, Said, byte};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -18,22 +17,33 @@ pub(crate) struct Ready {
     pub(crate) console: Option<OwnedFd>,
 }
 
-/// Serves the child until it is parked (`parks`) or runs its program; `serve` answers what it asks
-/// for while it mounts. A child that makes the one that goes on has its `grant` given to that one.
+/// What happens to a child on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// It has made the process that goes on in its place.
+    Replaced,
+    /// It waits for the hooks of the host.
+    Hooks,
+}
+
+/// Serves the child until it is parked (`parks`) or runs its program. `serve` answers
+/// what it asks for while it mounts, `on` hears of the rest.
 ///
 /// # Errors
-/// What the child reports, in the words of `explain`; the child is dead and reaped then.
+/// What the child reports, in the words of `explain`, or `on`; the child is dead and reaped then.
 pub(crate) fn attend(
     mut child: Child,
     socket: &OwnedFd,
     parks: bool,
     mut agent: Option<Agent>,
-    grant: Option<&Grant<'_>>,
     serve: impl Fn(&Child, Asked) -> Result<()>,
     explain: impl Fn(Failure) -> Error,
+    mut on: impl FnMut(Event, &Child) -> Result<()>,
 ) -> Result<Ready> {
     let mut console = None;
     let mut listener = None;
+    let mut said = Vec::new();
+    let (mut waits, mut hooked) = (false, false);
     // The second process may be through before the first has handed it to us.
     let mut outcome = None;
     loop {
@@ -44,8 +54,18 @@ pub(crate) fn attend(
         if let Some(outcome) = outcome.take_if(|_| !child.clones) {
             return match outcome {
                 Ok(()) => Ok(Ready { child, console }),
-                Err(failure) => Err(explain(failure)),
+                Err(failure) => Err(explain(failure).quoting(&said)),
             };
+        }
+        if std::mem::take(&mut waits) {
+            if child.clones {
+                waits = true;
+            } else {
+                on(Event::Hooks, &child)?;
+                hooked = true;
+                // A child that was killed meanwhile is found out below.
+                send(socket, &[byte::HOOKED], SendFlags::NOSIGNAL).unwrap_or_default();
+            }
         }
         match receive(socket.as_fd())? {
             Message::End if parks || child.clones => {
@@ -54,16 +74,18 @@ pub(crate) fn attend(
                     _ => died(&mut child),
                 });
             }
+            // A hook may kill the child that waits for it.
+            Message::End if hooked && !has_executed(child.pid) => return Err(died(&mut child)),
             Message::End | Message::Byte(byte::READY, _) => outcome = Some(Ok(())),
+            Message::Byte(byte::HOOKS, _) => waits = true,
+            Message::Said(text) => said = text,
             Message::Byte(byte::CONSOLE, Some(fd)) => console = Some(fd),
             Message::Byte(byte::LISTENER, Some(fd)) => listener = Some(fd),
             Message::Byte(byte::CHILD, Some(pidfd)) => {
                 // The first child only made the second, which is ours as well.
                 child.reap();
                 child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
-                if let Some(grant) = grant {
-                    grant.give(&child, socket)?;
-                }
+                on(Event::Replaced, &child)?;
             }
             Message::Failure(failure) => outcome = Some(Err(failure)),
             Message::Asked(asked) => serve(&child, asked)?,
@@ -93,6 +115,8 @@ enum Message {
     Byte(u8, Option<OwnedFd>),
     Failure(Failure),
     Asked(Asked),
+    /// What a hook wrote that is about to be reported.
+    Said(Vec<u8>),
 }
 
 /// What a child asks for about one of its mounts.
@@ -105,10 +129,8 @@ pub(crate) struct Asked {
     pub(crate) fd: Option<OwnedFd>,
 }
 
-const ASKED_LENGTH: usize = 3;
-
 fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
-    let mut bytes = [0_u8; Failure::LENGTH];
+    let mut bytes = [0_u8; 1 + Said::MOST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -123,16 +145,17 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
         _ => None,
     });
     let fd = fds.flatten().next();
-    let [first, low, high, ..] = bytes;
-    Ok(match received.bytes {
-        0 => Message::End,
-        Failure::LENGTH => Message::Failure(Failure::from_bytes(bytes)),
-        ASKED_LENGTH => Message::Asked(Asked {
-            kind: first,
-            index: u16::from_le_bytes([low, high]),
+    let message = bytes.get(..received.bytes).unwrap_or_default();
+    Ok(match (message, message.first_chunk()) {
+        ([], _) => Message::End,
+        ([byte::SAID, text @ ..], _) => Message::Said(text.to_vec()),
+        (_, Some(failure)) => Message::Failure(Failure::from_bytes(*failure)),
+        ([kind, low, high], None) => Message::Asked(Asked {
+            kind: *kind,
+            index: u16::from_le_bytes([*low, *high]),
             fd,
         }),
-        _ => Message::Byte(first, fd),
+        ([first, ..], None) => Message::Byte(*first, fd),
     })
 }
 
@@ -145,6 +168,17 @@ fn died(child: &mut Child) -> Error {
     Error::new(ErrorKind::System, "start", "the container's first process")
         .because(cause)
         .with_hint("a memory limit may be too small for any process to start")
+}
+
+/// Has it become another program since it was cloned? Its remains tell, too, `proc_pid_stat(5)`.
+fn has_executed(pid: i32) -> bool {
+    const PF_FORKNOEXEC: u32 = 0x40;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let flags = fields.split_ascii_whitespace().nth(6);
+    flags
+        .and_then(|flags| flags.parse().ok())
+        .is_some_and(|flags: u32| flags & PF_FORKNOEXEC == 0)
 }
 
 fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
@@ -167,9 +201,11 @@ pub(crate) fn release(
     explain: impl Fn(Failure) -> Error,
 ) -> Result<()> {
     send(socket, &[byte::START], SendFlags::NOSIGNAL).at("start", "the parked process")?;
+    let mut said = Vec::new();
     loop {
         match receive(socket.as_fd())? {
-            Message::Failure(failure) => return Err(explain(failure)),
+            Message::Failure(failure) => return Err(explain(failure).quoting(&said)),
+            Message::Said(text) => said = text,
             Message::Byte(byte::LISTENER, Some(fd)) => hand_over(agent.take(), &fd, pid)?,
             _ => return Ok(()),
         }

@@ -1,6 +1,7 @@
 //! The one clone, and the child while it is ours.
 
 use crate::error::{At, Result};
+use crate::hooks::Inside;
 use crate::host::Host;
 use crate::orders::{self, Lists, Tables};
 use crate::plan::namespaces::{Choice, Kind};
@@ -71,7 +72,10 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
     let tables = Tables::new(&prepared.plan.process, &prepared.line, host, &used);
     let lists = Lists::new(prepared);
     let mounts = lists.mounts(prepared);
+    let hooks = Inside::new(&prepared.plan, &prepared.baggage);
+    let hook_lists = hooks.lists();
     let orders = Orders {
+        hooks: hooks.orders(&hook_lists),
         second_clone: second.then_some(SecondClone {
             become_root,
             flags: u64::from(flags.cast_unsigned()),

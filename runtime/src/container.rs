@@ -6,6 +6,7 @@ use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Stats};
 use crate::document;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
+use crate::hooks;
 use crate::id::ContainerId;
 use crate::plan::filter;
 use crate::plan::refusal::Refusals;
@@ -21,17 +22,19 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// How long the kernel may take to empty a cgroup whose processes were killed.
-const GONE: Duration = Duration::from_secs(10);
+/// Between a process being left by its parent and the signal that kills it for that.
+const DYING: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 50_000_000,
+};
 
 /// A container that was made earlier, by this process or another.
 #[derive(Debug)]
 pub struct Container {
     pub(crate) runtime: Runtime,
-    id: ContainerId,
-    dir: StateDir,
+    pub(crate) id: ContainerId,
+    pub(crate) dir: StateDir,
 }
 
 impl Container {
@@ -53,19 +56,62 @@ impl Container {
         &self.dir
     }
 
+    /// Its record, once it stands.
     pub(crate) fn record(&self) -> Result<Option<Record>> {
-        let bytes = self.dir.read(STATE)?;
+        Ok(match self.find()? {
+            Found::Whole(record) => Some(record),
+            Found::Unfinished(_) | Found::Nothing => None,
+        })
+    }
+
+    /// What there is of it.
+    pub(crate) fn find(&self) -> Result<Found> {
+        if let Some(record) = self.read(STATE)? {
+            return Ok(Found::Whole(record));
+        }
+        let Some(record) = self.read(NEW_STATE)? else {
+            // Put in place between the two looks, perhaps.
+            let record = self.read(STATE)?;
+            return Ok(record.map_or(Found::Nothing, Found::Whole));
+        };
+        if !self.stands_alone(&record) {
+            return Ok(Found::Unfinished(record));
+        }
+        match self.dir.publish() {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(Found::Whole(record)),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Record>> {
+        let bytes = self.dir.read(name)?;
         bytes
             .map(|bytes| Record::from_bytes(self.id.as_str(), &bytes))
             .transpose()
     }
 
-    fn status_of(&self, record: &Record) -> Result<Status> {
+    /// Was its creator killed when all was done but to say so? As long as anything was left to do,
+    /// its process would have died with its creator, and been left to no other parent.
+    fn stands_alone(&self, record: &Record) -> bool {
+        let Some((parent, start)) = self.runtime.host.origin(record.pid) else {
+            return false;
+        };
+        if record.creator == 0 || parent == record.creator || start != record.start_time {
+            return false;
+        }
+        // It may be about to die: the kernel changes its parent a moment before it sends the signal.
+        let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let Some(Ok(pidfd)) = pidfd else { return false };
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        poll(&mut fds, Some(&DYING)) == Ok(0)
+    }
+
+    pub(crate) fn status_of(&self, record: &Record) -> Result<Status> {
         let alive = self.runtime.host.start_time(record.pid) == Some(record.start_time);
         if !alive {
             return Ok(Status::Stopped);
         }
-        if self.dir.has(START_SOCKET) && self.knock().is_ok() {
+        if self.dir.has(START_SOCKET) && self.is_parked() {
             return Ok(Status::Created);
         }
         let frozen = match self.cgroup(Some(record))? {
@@ -79,19 +125,39 @@ impl Container {
         })
     }
 
+    /// Where it is in its life: `Creating` while another process makes it, `Stopped` where that was
+    /// cut short.
+    pub(crate) fn status_of_unfinished(&self, record: &Record) -> Status {
+        if self.runtime.host.start_time(record.pid) == Some(record.start_time) {
+            Status::Creating
+        } else {
+            Status::Stopped
+        }
+    }
+
     /// The state document: what is on disk, checked against the kernel.
     ///
     /// # Errors
-    /// `WrongState` while it is being made by another process.
+    /// `WrongState` where its creation has only just begun, or was cut short then.
     pub fn state(&self) -> Result<State> {
-        let Some(record) = self.record()? else {
-            return Err(
-                Error::new(ErrorKind::WrongState, "read state of", self.id.as_str())
-                    .because("it is being created, or its creation was cut short")
-                    .with_hint("delete --force removes what is left of it"),
-            );
+        let (record, status) = match self.find()? {
+            Found::Whole(record) => {
+                let status = self.status_of(&record)?;
+                (record, status)
+            }
+            Found::Unfinished(record) => {
+                let status = self.status_of_unfinished(&record);
+                (record, status)
+            }
+            Found::Nothing => {
+                return Err(self
+                    .wrong_state(
+                        "read state of",
+                        "it is being created, or its creation was cut short",
+                    )
+                    .with_hint("delete --force removes what is left of it"));
+            }
         };
-        let status = self.status_of(&record)?;
         Ok(State {
             oci_version: OCI_VERSION.to_owned(),
             id: record.id,
@@ -178,23 +244,29 @@ impl Container {
 
     /// Connects to a parked process. One that was started does not listen any more, even where its
     /// starter died before it could remove the socket.
-    fn knock(&self) -> Result<OwnedFd> {
+    fn knock(&self, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
         let kind = SocketType::SEQPACKET;
-        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
-            .at("start container", &self.id)?;
-        match connect(&socket, &self.dir.start_address()?) {
-            Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => {
-                Err(self.wrong_state("start container", "it was started already"))
-            }
-            other => other.at("start container", &self.id).map(|()| socket),
-        }
+        let flags = flags | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        connect(&socket, &self.dir.start_address()?)?;
+        Ok(socket)
     }
 
-    /// Lets a created container's program run.
+    /// Does its process wait to be started? One that is frozen answers nobody; when too many have
+    /// asked it, the next is told to come again, and must not wait.
+    fn is_parked(&self) -> bool {
+        matches!(
+            self.knock(SocketFlags::NONBLOCK),
+            Ok(_) | Err(rustix::io::Errno::AGAIN)
+        )
+    }
+
+    /// Lets a created container's program run, then its poststart hooks. Where one of these fails,
+    /// the container is deleted.
     ///
     /// # Errors
     /// `WrongState` where it is not created; `ExecNotFound` or `ExecDenied` where the program
-    /// does not run.
+    /// does not run; `System` where a hook fails.
     pub fn start(&self) -> Result<()> {
         let status = self.state()?.status;
         if status != Status::Created {
@@ -208,12 +280,17 @@ impl Container {
         let spec = self.spec()?;
         let (record, pidfd) = self.alive("start container")?;
         let agent = self.agent(&spec, &record)?;
-        let socket = self.knock()?;
-        let names = Self::names(&spec);
+        let hooks = hooks::of(&spec)?;
+        let socket = match self.knock(SocketFlags::empty()) {
+            Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => {
+                return Err(self.wrong_state("start container", "it was started already"));
+            }
+            other => other.at("start container", &self.id)?,
+        };
         let root = self.root().ok();
         let names = Names {
             root: root.as_ref().map(AsFd::as_fd),
-            ..names
+            ..names(&spec)
         };
         let result = release(&socket, agent, record.pid, |failure| {
             explain(failure, &names)
@@ -223,7 +300,8 @@ impl Container {
             send(pidfd.as_fd(), Signal::KILL).unwrap_or_default();
         }
         self.dir.unlink(START_SOCKET)?;
-        result
+        result?;
+        hooks::at_poststart(&hooks, &record).map_err(|error| self.give_up(error))
     }
 
     fn agent(&self, spec: &Spec, record: &Record) -> Result<Option<Agent>> {
@@ -236,22 +314,12 @@ impl Container {
         Agent::connect(listener.as_ref(), state)
     }
 
-    fn names(spec: &Spec) -> Names<'static> {
-        let process = spec.process().clone().unwrap_or_default();
-        let program = process
-            .args()
-            .as_deref()
-            .unwrap_or_default()
-            .first()
-            .cloned()
-            .unwrap_or_default();
-        Names {
-            plan: None,
-            process: None,
-            root: None,
-            candidates: vec![PathBuf::from(&program)],
-            program,
-            cwd: process.cwd().display().to_string(),
+    /// Ends a container that a hook did not want to go on.
+    fn give_up(&self, error: Error) -> Error {
+        let deleted = Container::open(&self.runtime, &self.id).and_then(|this| this.delete(true));
+        match deleted {
+            Ok(deleted) => error.besides(deleted.warnings()),
+            Err(other) => error.besides(&[other]),
         }
     }
 
@@ -297,70 +365,6 @@ impl Container {
         Ok(!own)
     }
 
-    /// Removes a stopped container, or with `force` any: its processes, cgroup and state.
-    ///
-    /// # Errors
-    /// `WrongState` where it runs and `force` is not given.
-    pub fn delete(mut self, force: bool) -> Result<()> {
-        let record = self.record()?;
-        let status = match &record {
-            Some(record) => self.status_of(record)?,
-            None => Status::Creating,
-        };
-        let may = force || matches!(status, Status::Stopped | Status::Created);
-        if !may {
-            let why = format!("cannot delete container that is not stopped: {status}");
-            return Err(self
-                .wrong_state("delete container", &why)
-                .with_hint("kill it first, or use --force"));
-        }
-        if record.is_none() {
-            self.remove_remains()?;
-        } else if let Some(cgroup) = self.cgroup(record.as_ref())? {
-            if status != Status::Stopped || cgroup.is_populated()? {
-                cgroup.kill()?;
-                cgroup.wait_empty(GONE)?;
-            }
-            cgroup.remove(GONE)?;
-        } else if status != Status::Stopped {
-            self.end()?;
-        }
-        self.dir.remove()
-    }
-
-    /// Kills the first process of a container without a cgroup and waits for its end.
-    fn end(&self) -> Result<()> {
-        let Ok((_record, pidfd)) = self.alive("kill container") else {
-            return Ok(());
-        };
-        send(pidfd.as_fd(), Signal::KILL).at("kill container", &self.id)?;
-        let timeout = Timespec::try_from(GONE).ok();
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()).at("wait for the end of", &self.id)? {
-            0 => Err(
-                Error::new(ErrorKind::TimedOut, "kill container", self.id.as_str())
-                    .because("it did not end"),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    /// What a creation that was cut short left. Its process died with its creator. Without a record
-    /// the cgroup can only be guessed, and may be that of a container of the same name elsewhere:
-    /// it is removed if it is empty, and nothing in it is killed.
-    fn remove_remains(&self) -> Result<()> {
-        let bytes = self.dir.read(NEW_STATE)?;
-        let record = bytes.and_then(|bytes| Record::from_bytes(self.id.as_str(), &bytes).ok());
-        if let Some(cgroup) = self.cgroup(record.as_ref())?
-            && (record.is_some() || !cgroup.is_populated()?)
-        {
-            cgroup.kill()?;
-            cgroup.wait_empty(GONE)?;
-            cgroup.remove(GONE)?;
-        }
-        Ok(())
-    }
-
     /// Pids of all its processes, in the caller's pid namespace.
     ///
     /// # Errors
@@ -383,5 +387,31 @@ impl Container {
             Some(cgroup) => Ok(cgroup.stats()?),
             None => Err(self.wrong_state("read statistics of", "its cgroup is gone")),
         }
+    }
+}
+
+/// What there is of a container.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It stands.
+    Whole(Record),
+    /// It is being made, or that was cut short.
+    Unfinished(Record),
+    /// The same, so early that nothing was written down.
+    Nothing,
+}
+
+/// What a failure of the program can be told by; the plan is gone with the creator.
+fn names(spec: &Spec) -> Names<'static> {
+    let process = spec.process().clone().unwrap_or_default();
+    let args = process.args().as_deref().unwrap_or_default();
+    let program = args.first().cloned().unwrap_or_default();
+    Names {
+        plan: None,
+        process: None,
+        root: None,
+        candidates: vec![PathBuf::from(&program)],
+        program,
+        cwd: process.cwd().display().to_string(),
     }
 }

@@ -100,6 +100,25 @@ impl Error {
         self
     }
 
+    /// Adds what else went wrong while this was cleaned up after.
+    pub(crate) fn besides(self, others: &[Error]) -> Error {
+        if others.is_empty() {
+            return self;
+        }
+        let others: Vec<String> = others.iter().map(ToString::to_string).collect();
+        self.with_hint(format!("besides: {}", others.join("; ")))
+    }
+
+    /// Adds the first of what a program said, if it said anything.
+    pub(crate) fn quoting(mut self, said: &[u8]) -> Error {
+        let said = String::from_utf8_lossy(said);
+        let said = said.trim();
+        if let (Cause::Text(text), false) = (&mut self.0.cause, said.is_empty()) {
+            *text = format!("{text}, output: {said:?}");
+        }
+        self
+    }
+
     pub(crate) fn caused_by(
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -76,14 +76,15 @@ impl Container {
         line.child = None;
         timings.mark("clone");
         let names = Names::new(&plan.process, None, root.as_fd());
+        let explain = |failure| explain(failure, &names);
         let ready = attend(
             child,
             &line.parent,
             false,
             agent,
-            None,
             no_mounts,
-            |failure| explain(failure, &names),
+            explain,
+            |_, _| Ok(()),
         )?;
         timings.mark("join and exec");
         Ok(Running::new(ready, timings))

@@ -1,11 +1,13 @@
 //! A failure of the room, in words. The child sent eight bytes; the plan has the names.
 
 use crate::error::{Error, ErrorKind};
+use crate::hooks;
 use crate::mounting;
 use crate::plan::Plan;
+use crate::plan::hooks::Moment;
 use crate::plan::process::ProcessPlan;
 use crate::program;
-use hostrun_inside::{Failure, Step};
+use hostrun_inside::{Failure, Mishap, Step};
 use nix::errno::Errno;
 use std::ffi::{CString, OsStr};
 use std::os::fd::BorrowedFd;
@@ -85,6 +87,12 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
         Step::Join => at("join namespace", String::new()),
         Step::Capabilities => at("set", "the capabilities".into())
             .with_hint("the config may ask for a capability that hostrun itself does not have"),
+        Step::CreateHook => {
+            hooks::explain(Moment::CreateContainer, index, Mishap::from_number(errno))
+        }
+        Step::StartHook => {
+            hooks::explain(Moment::StartContainer, index, Mishap::from_number(errno))
+        }
         Step::Identity => at("become", "the user of the config".into()),
         _ => at(verb(step), String::new()),
     }
@@ -121,6 +129,7 @@ fn verb(step: Step) -> &'static str {
         Step::ApparmorProfile => "unable to apply apparmor profile",
         Step::SelinuxLabel => "can't set process label",
         Step::Park => "wait to be started",
+        Step::AwaitHooks => "wait for the hooks",
         _ => "start",
     }
 }

@@ -167,12 +167,18 @@ impl Host {
     /// When a process began, in clock ticks since boot: with the pid it names one process for
     /// ever, `proc_pid_stat(5)`. `None` where there is no such process, or only its remains.
     pub(crate) fn start_time(&self, pid: i32) -> Option<u64> {
+        self.origin(pid).map(|(_parent, start)| start)
+    }
+
+    /// The same, after the pid of its parent.
+    pub(crate) fn origin(&self, pid: i32) -> Option<(u32, u64)> {
         let stat = self.read(&format!("{pid}/stat")).ok()?;
         // The name in parentheses may contain anything, so count from its end.
         let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
         let state = fields.next()?;
-        let start = fields.nth(18)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(start)
+        let parent = fields.next()?.parse().ok()?;
+        let start = fields.nth(17)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some((parent, start))
     }
 }
 

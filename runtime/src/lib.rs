@@ -17,7 +17,9 @@
 //! let bundle = Bundle::load("/path/to/bundle".as_ref())?;
 //! let running = runtime.run(&id, Request::from_bundle(bundle))?;
 //! let exit = running.wait()?;
-//! runtime.container(&id)?.delete(false)?;
+//! for warning in runtime.container(&id)?.delete(false)?.warnings() {
+//!     eprintln!("{warning}");
+//! }
 //! println!("exit status {}", exit.status());
 //! # Ok(())
 //! # }
@@ -31,12 +33,14 @@ mod cgroup;
 mod clone;
 mod container;
 mod control;
+mod deletion;
 pub mod document;
 mod error;
 mod exec;
 mod failure;
 mod features;
 mod grant;
+mod hooks;
 mod host;
 mod id;
 mod lookup;
@@ -63,6 +67,7 @@ mod watch;
 pub use bundle::Bundle;
 pub use cgroup::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
 pub use container::Container;
+pub use deletion::Deleted;
 pub use error::{Error, ErrorKind, Result};
 pub use features::features;
 pub use id::ContainerId;

@@ -108,6 +108,7 @@ impl<'a> Tables<'a> {
             cwd: &process.cwd,
             no_new_privileges: process.no_new_privileges,
             seccomp: None,
+            hooks: orders::Hooks::default(),
             park: None,
             candidates: &self.candidates,
             argv: &self.argv,
@@ -240,6 +241,7 @@ impl<'a> Lists<'a> {
             root: Some(Root {
                 tree: raw(&trees.root),
                 host_path: trees.root_path.as_deref(),
+                place: prepared.mount_point.as_deref(),
                 detach: libc::MS_SLAVE | libc::MS_REC,
                 without_pivot: prepared.without_pivot,
                 revealing: &self.revealing,

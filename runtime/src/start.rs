@@ -2,14 +2,17 @@
 //! nothing else tells them apart.
 
 use crate::agent::{self, Agent, AgentState};
-use crate::attend::{Ready, attend};
+use crate::attend::{Event, Ready, attend};
+use crate::bundle;
 use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::{Names, explain};
 use crate::grant::Grant;
+use crate::hooks::{self, Baggage};
 use crate::id::ContainerId;
 use crate::plan::Plan;
+use crate::plan::hooks::HooksPlan;
 use crate::prepare::{Order, Prepared, prepare, state_dir};
 use crate::request::Request;
 use crate::running::{Created, Running};
@@ -18,8 +21,9 @@ use crate::state::{self, Record, Status};
 use crate::supply::Supply;
 use crate::timings::Timings;
 use oci_spec::runtime::Spec;
+use std::collections::HashMap;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Runtime {
     /// Makes a container whose program waits to be started.
@@ -50,6 +54,7 @@ impl Runtime {
         let facts = self.host.facts(&request.spec, None)?;
         let plan = Plan::from_spec(id, &request.spec, &request.bundle, facts)?;
         timings.mark("plan");
+        let annotations = request.spec.annotations().clone().unwrap_or_default();
         let order = Order {
             host: &self.host,
             root: &self.root,
@@ -60,6 +65,11 @@ impl Runtime {
             new_keyring: request.new_keyring,
             notify: request.notify,
             without_pivot: request.without_pivot,
+            baggage: Baggage::of(&plan, id, &request.bundle, &annotations)?,
+            config: match request.config {
+                Some(bytes) => bytes,
+                None => bundle::to_bytes(&request.spec)?,
+            },
             park,
             rootless: self.rootless,
         };
@@ -76,62 +86,75 @@ impl Runtime {
         }
         // Written while the child builds, on the other processor; in place only when it is built:
         // nobody may join what is still outside its root.
-        let pid = child.pid;
-        let record = self.write_record(
-            &prepared,
-            &child,
-            &request.bundle,
-            &request.spec,
-            request.config,
-        )?;
+        let mut record = self.write_record(&prepared, &child, request.bundle, annotations)?;
         timings.mark("record");
-        let names = Names::of(&prepared.plan, prepared.trees.root.as_fd());
-        let supply = Supply::new(&prepared, &self.host);
+        let ready = match self.build(child, &prepared, &mut record, agent, park) {
+            Ok(ready) => ready,
+            Err(error) => return Err(abandon(prepared, &record, error)),
+        };
+        timings.mark("build and exec");
+        let hooks = prepared.commit()?;
+        if !park && let Err(error) = hooks::at_poststart(&hooks, &record) {
+            drop(ready);
+            let deleted = self.container(id)?.delete(true)?;
+            return Err(error.besides(deleted.warnings()));
+        }
+        Ok((ready, timings))
+    }
+
+    /// Attends to the child until it stands; the hooks of the host run on the way.
+    fn build(
+        &self,
+        child: Child,
+        prepared: &Prepared,
+        record: &mut Record,
+        agent: Option<Agent>,
+        park: bool,
+    ) -> Result<Ready> {
+        let plan = &prepared.plan;
+        let names = Names::of(plan, prepared.trees.root.as_fd());
+        let explain = |failure| explain(failure, &names);
+        let supply = Supply::new(prepared, &self.host);
         let serve = |child: &Child, asked| supply.serve(child.pid, asked);
-        let ready = attend(
+        attend(
             child,
             &prepared.line.parent,
             park,
             agent,
-            grant.as_ref(),
             serve,
-            |failure| explain(failure, &names),
-        )?;
-        timings.mark("build and exec");
-        drop(names);
-        if ready.child.pid != pid {
-            self.rewrite_record(&prepared, &ready.child, record)?;
-        }
-        prepared.commit()?;
-        Ok((ready, timings))
+            explain,
+            |event, child| match event {
+                Event::Replaced => {
+                    self.renew_record(prepared, child, record)?;
+                    let grant = Grant::of(plan, &self.host);
+                    grant.map_or(Ok(()), |grant| grant.give(child, &prepared.line.parent))
+                }
+                Event::Hooks => hooks::at_create(&plan.hooks, record),
+            },
+        )
     }
 
     fn write_record(
         &self,
         prepared: &Prepared,
         child: &Child,
-        bundle: &Path,
-        spec: &Spec,
-        config: Option<Vec<u8>>,
+        bundle: PathBuf,
+        annotations: HashMap<String, String>,
     ) -> Result<Record> {
-        let config = match config {
-            Some(bytes) => bytes,
-            None => crate::bundle::to_bytes(spec)?,
-        };
-        prepared.state.write(state_dir::CONFIG, &config)?;
         let record = Record {
             version: Record::VERSION,
             id: prepared.id.to_string(),
             pid: child.pid,
             start_time: self.host.start_time(child.pid).unwrap_or(0),
-            bundle: bundle.to_owned(),
+            creator: std::process::id(),
+            bundle,
             rootfs: prepared.plan.root.path.clone(),
             created: state::now(),
             cgroup: prepared
                 .place
                 .cgroup()
                 .map_or_else(String::new, Cgroup::name),
-            annotations: spec.annotations().clone().unwrap_or_default(),
+            annotations,
             shares_keyring: prepared.keyring.is_none(),
         };
         prepared
@@ -141,13 +164,9 @@ impl Runtime {
     }
 
     /// The process that was cloned first has made another, which is the container's.
-    fn rewrite_record(&self, prepared: &Prepared, child: &Child, record: Record) -> Result<()> {
-        let start_time = self.host.start_time(child.pid).unwrap_or(0);
-        let record = Record {
-            pid: child.pid,
-            start_time,
-            ..record
-        };
+    fn renew_record(&self, prepared: &Prepared, child: &Child, record: &mut Record) -> Result<()> {
+        record.pid = child.pid;
+        record.start_time = self.host.start_time(child.pid).unwrap_or(0);
         prepared.state.unlink(state_dir::NEW_STATE)?;
         prepared
             .state
@@ -166,12 +185,19 @@ fn agent_of(prepared: &Prepared, spec: &Spec, bundle: &Path, park: bool) -> Resu
     Agent::connect(listener, state)
 }
 
+/// Takes down what was made of a container; its life then ends as any other, runtime "Lifecycle".
+fn abandon(mut prepared: Prepared, record: &Record, error: Error) -> Error {
+    let hooks = std::mem::take(&mut prepared.plan.hooks);
+    drop(prepared);
+    error.besides(&hooks::at_poststop(&hooks, record))
+}
+
 impl Prepared {
     /// From here on only `delete` undoes what was made.
-    fn commit(mut self) -> Result<()> {
+    fn commit(mut self) -> Result<HooksPlan> {
         self.state.publish()?;
         self.state.keep();
         self.place.commit();
-        Ok(())
+        Ok(self.plan.hooks)
     }
 }

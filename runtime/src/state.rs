@@ -75,6 +75,9 @@ pub(crate) struct Record {
     pub(crate) pid: i32,
     /// With the pid it names one process for ever.
     pub(crate) start_time: u64,
+    /// Pid of the process that makes it: its parent until it stands, or that one is dead.
+    #[serde(default)]
+    pub(crate) creator: u32,
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: PathBuf,
     pub(crate) created: String,
@@ -162,6 +165,7 @@ mod tests {
             id: "a".into(),
             pid: 1,
             start_time: 1,
+            creator: 1,
             bundle: "/b".into(),
             rootfs: "/r".into(),
             created: now(),

@@ -6,8 +6,9 @@ mod terminal;
 pub(crate) use relay::{LineEnds, Relay};
 pub(crate) use terminal::window_size;
 
+use crate::report;
 use anyhow::{Context, Result};
-use hostrun_runtime::{ContainerId, Created, Exit, Request, Running, Runtime, Signal};
+use hostrun_runtime::{ContainerId, Created, ErrorKind, Exit, Request, Running, Runtime, Signal};
 use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Place;
@@ -72,11 +73,20 @@ pub(crate) fn start(
         Ok((created.start()?, relay))
     });
     if started.is_err() {
-        runtime
-            .container(id)
-            .and_then(|container| container.delete(true))?;
+        undo(runtime, id);
     }
     started
+}
+
+/// Takes down a container that could not be started. The failure to start is what is told.
+pub(crate) fn undo(runtime: &Runtime, id: &ContainerId) {
+    let container = runtime.container(id);
+    match container.and_then(|container| container.delete(true)) {
+        Ok(deleted) => report::deleted(&deleted),
+        // A poststart hook that failed: the runtime took it down itself.
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => report::warn(&error.to_string()),
+    }
 }
 
 /// Signals held back for forwarding. Made before the start, so that none is lost and none ends us.
@@ -172,9 +182,9 @@ impl Attention {
             let signal = Signal::parse(&signal.ssi_signo.to_string())?;
             // The container may have ended just now; then there is nobody to tell.
             if let Err(error) = running.signal(signal)
-                && error.kind() != hostrun_runtime::ErrorKind::NotFound
+                && error.kind() != ErrorKind::NotFound
             {
-                crate::report::warn(&format!(
+                report::warn(&format!(
                     "cannot forward signal {}: {error}",
                     signal.number()
                 ));

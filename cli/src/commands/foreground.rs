@@ -6,6 +6,7 @@ use crate::attend::{self, Attention, Connection, LineEnds, Relay};
 use crate::clock;
 use crate::globals::Globals;
 use crate::record::{Phase, Record, Status};
+use crate::report;
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
 use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Stream};
@@ -129,7 +130,9 @@ pub(super) fn finish(globals: &Globals, record: &Record, exit: Result<Exit>) -> 
 fn delete(globals: &Globals, record: &Record) -> Result<()> {
     let runtime = Runtime::open(&globals.root)?;
     let container = runtime.container(&ContainerId::new(record.id())?)?;
-    container
+    let deleted = container
         .delete(true)
-        .context("cannot clean up after the container")
+        .context("cannot clean up after the container")?;
+    report::deleted(&deleted);
+    Ok(())
 }

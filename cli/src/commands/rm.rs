@@ -4,7 +4,7 @@ use crate::args::containers::Rm;
 use crate::globals::Globals;
 use crate::report::Failure;
 use crate::target::Target;
-use crate::{assembly, output};
+use crate::{assembly, output, report};
 use anyhow::Result;
 
 /// Runs the verb.
@@ -43,10 +43,11 @@ fn remove(globals: &Globals, target: &Target, force: bool) -> Result<()> {
         return Err(failure.hint("stop it first, or use 'hostrun rm -f'").into());
     }
     target.settle()?;
-    match &target.record {
-        Some(record) => assembly::remove(globals, record),
-        None => Ok(target
-            .container()?
-            .map_or(Ok(()), |container| container.delete(force))?),
+    if let Some(record) = &target.record {
+        return assembly::remove(globals, record);
     }
+    if let Some(container) = target.container()? {
+        report::deleted(&container.delete(force)?);
+    }
+    Ok(())
 }

@@ -54,16 +54,22 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Failure> {
 /// Installs the filter. Its listener goes to whoever is reported to, by one `sendmsg(2)`, which the
 /// plan has seen to be allowed; our own copy closes on exec.
 pub(crate) fn install_filter(orders: &Orders<'_>, report_to: Fd) -> Result<(), Failure> {
-    const NEW_LISTENER: u32 = 1 << 3;
     let Some(seccomp) = &orders.seccomp else {
         return Ok(());
     };
     let fail = |errno| Step::Seccomp.failed(errno);
     let listener = sys::install_filter(seccomp.program, seccomp.flags).map_err(fail)?;
-    if seccomp.flags & NEW_LISTENER != 0 {
+    if has_listener(orders) {
         sys::send_fd(report_to, byte::LISTENER, Fd(listener)).map_err(fail)?;
     }
     Ok(())
+}
+
+/// Does somebody answer for the filter?
+pub(crate) fn has_listener(orders: &Orders<'_>) -> bool {
+    const NEW_LISTENER: u32 = 1 << 3;
+    let flags = orders.seccomp.as_ref().map_or(0, |seccomp| seccomp.flags);
+    flags & NEW_LISTENER != 0
 }
 
 /// How often the kernel follows `#!` lines, `execve(2)`.
@@ -84,6 +90,11 @@ pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The same for another program.
+pub(crate) fn is_through_magic_link(path: &CStr) -> bool {
+    check_program(path.as_ptr(), SCRIPT_DEPTH) == Err(Errno(libc::ELOOP))
 }
 
 /// ELOOP for a magic link; links that merely lead in a circle get the kernel's other answers.

@@ -12,6 +12,7 @@ mod copyup;
 mod devices;
 mod exec;
 mod hide;
+mod hooks;
 mod identity;
 mod label;
 mod landlock;
@@ -29,6 +30,7 @@ pub mod sys;
 mod targets;
 mod treatment;
 
+pub use hooks::{Mishap, Place, Said, run as run_hook};
 pub use orders::{Fd, Orders};
 pub use report::{Failure, Step, byte};
 pub use sys::Errno;
@@ -84,11 +86,12 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
         session::hide()?;
     }
     session::join_keyring(orders)?;
-    // After the last clone, for the attributes are the process's own, and while a procfs can be made.
-    label::set_for_exec(orders)?;
     if let Some(root) = &orders.root {
         build(orders, root)?;
     }
+    // After the last clone, for the attributes are the process's own, and after the hooks that are
+    // programs of the host; while a procfs can still be made.
+    label::set_for_exec(orders)?;
     // The terminal lives in the new devpts and covers the new /dev/console.
     let stdio = console::allocate(orders)?;
     // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
@@ -116,6 +119,7 @@ fn build(orders: &Orders<'_>, root: &orders::Root<'_>) -> Result<(), Failure> {
     root::enter(root)?;
     mounts::attach(root, orders.parent)?;
     devices::make(root)?;
+    hooks::before_pivot(orders)?;
     // Writes below /proc/sys, while the procfs is still writable.
     limits::write_sysctls(orders.sysctls, root)?;
     hide::mask(root)?;
@@ -138,10 +142,12 @@ fn finish(
         identity::become_payload(orders, identity::FOR_FILTER)?;
         exec::find_program(orders)?;
         session::park(orders, report_to)?;
+        hooks::start_each_behind_its_filter(orders, *report_to)?;
         exec::refuse_magic_links(orders)?;
         session::release(orders)?;
         exec::install_filter(orders, *report_to)?;
         identity::set_capabilities(&orders.capabilities, 0)?;
+        hooks::start_behind_ours(orders, *report_to)?;
         return exec::become_program(orders);
     }
     identity::become_payload(orders, 0)?;
@@ -153,8 +159,10 @@ fn finish(
     }
     exec::find_program(orders)?;
     session::park(orders, report_to)?;
+    hooks::start_each_behind_its_filter(orders, *report_to)?;
     exec::refuse_magic_links(orders)?;
     session::release(orders)?;
     exec::install_filter(orders, *report_to)?;
+    hooks::start_behind_ours(orders, *report_to)?;
     exec::become_program(orders)
 }

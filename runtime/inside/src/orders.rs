@@ -78,6 +78,8 @@ pub struct Orders<'a> {
     pub no_new_privileges: bool,
     /// The filter, installed last.
     pub seccomp: Option<Seccomp<'a>>,
+    /// Programs of others to run on the way.
+    pub hooks: Hooks<'a>,
     /// Park on this listening socket until somebody starts the payload.
     pub park: Option<Fd>,
     /// Paths to try, in order.
@@ -115,6 +117,9 @@ pub struct Root<'a> {
     /// In a user namespace: the bundle's directory, to be cloned in our own mount namespace, where
     /// the kernel has locked its flags. `tree` is a number to be used then.
     pub host_path: Option<&'a CStr>,
+    /// Where it is attached until it becomes the root: hooks expect it at its path in the host's
+    /// tree. `None` for over the old root, which needs no directory.
+    pub place: Option<&'a CStr>,
     /// `MS_REC` and one of `MS_PRIVATE`, `MS_SLAVE`: what the old tree becomes before anything.
     pub detach: u64,
     /// Leave the old tree below the new root, `chroot(2)`, where `pivot_root(2)` cannot work.
@@ -458,4 +463,30 @@ pub struct Seccomp<'a> {
     pub program: &'a [libc::sock_filter],
     /// `SECCOMP_FILTER_FLAG_*`.
     pub flags: u32,
+}
+
+/// Hooks that run while the room is at work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hooks<'a> {
+    /// The parent has some to run on the host, and says when it is through.
+    pub of_the_host: bool,
+    /// The state document for those below, before and after the pid.
+    pub state: [&'a [u8]; 2],
+    /// createContainer.
+    pub create: &'a [Hook<'a>],
+    /// startContainer.
+    pub start: &'a [Hook<'a>],
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook<'a> {
+    /// Absolute.
+    pub path: &'a CStr,
+    /// Null-terminated.
+    pub argv: &'a [*const c_char],
+    /// Null-terminated.
+    pub envp: &'a [*const c_char],
+    /// Seconds until it is killed.
+    pub timeout: Option<i64>,
 }

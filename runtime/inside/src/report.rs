@@ -1,5 +1,6 @@
 //! What the room tells its parent: single bytes on the way, eight bytes when something failed.
 
+use crate::hooks::Said;
 use crate::orders::Fd;
 use crate::sys::{self, Errno};
 
@@ -107,11 +108,17 @@ pub enum Step {
     Landlock,
     /// A path that Landlock's rules name; index.
     LandlockPath,
+    /// Waiting for the parent to run the host's hooks.
+    AwaitHooks,
+    /// A createContainer hook; its index, and a [`Mishap`](crate::Mishap) for the errno.
+    CreateHook,
+    /// A startContainer hook; likewise.
+    StartHook,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 50] = [
+    pub const ALL: [Step; 53] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -162,6 +169,9 @@ impl Step {
         Step::SelinuxLabel,
         Step::Landlock,
         Step::LandlockPath,
+        Step::AwaitHooks,
+        Step::CreateHook,
+        Step::StartHook,
     ];
 
     /// The step with this number, if there is one.
@@ -247,6 +257,24 @@ pub mod byte {
     pub const LISTENER: u8 = b'l';
     /// Starter to room: go.
     pub const START: u8 = b's';
+    /// Room to parent: the container can be seen; its hooks on the host may run.
+    pub const HOOKS: u8 = b'h';
+    /// Parent to room: they have run.
+    pub const HOOKED: u8 = b'd';
+    /// Room to parent or starter: what a hook wrote follows in this message. No number of a step
+    /// begins with this byte.
+    pub const SAID: u8 = b'q';
+}
+
+/// Sends what a hook wrote, ahead of its failure.
+pub(crate) fn quote(socket: Fd, said: &[u8]) {
+    let mut message = [0_u8; 1 + Said::MOST];
+    for (to, from) in message.iter_mut().zip([byte::SAID].iter().chain(said)) {
+        *to = *from;
+    }
+    if let (Some(message), false) = (message.get(..=said.len()), said.is_empty()) {
+        sys::best_effort(sys::send(socket, message));
+    }
 }
 
 /// Sends a failure. The parent may be gone; then there is nobody to tell.

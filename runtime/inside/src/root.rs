@@ -13,14 +13,25 @@ pub(crate) fn detach(root: &Root<'_>) -> Result<(), Failure> {
         .map_err(|errno| Step::Detach.failed(errno))
 }
 
-/// Attaches the new root over the old one, which needs no directory of the host, and stands in it.
+/// Attaches the new root, mostly over the old one, which needs no directory of the host, and stands
+/// in it.
 pub(crate) fn enter(root: &Root<'_>) -> Result<(), Failure> {
     let fail = |errno| Step::Root.failed(errno);
-    sys::attach_over_root(root.tree).map_err(fail)?;
+    match root.place {
+        None => sys::attach_over_root(root.tree),
+        Some(path) => find_place(path).and_then(|place| sys::attach(root.tree, place)),
+    }
+    .map_err(fail)?;
     // pivot_root(2) refuses a shared root, and what is mounted below one would show on the host.
     // As a slave it still receives what the host mounts there.
     sys::set_attributes(root.tree, 0, libc::MS_SLAVE, true).map_err(fail)?;
     sys::fchdir(root.tree).map(drop).map_err(fail)
+}
+
+/// Only in our own mounts by now: if somebody swaps that directory, hooks miss the root, no more.
+fn find_place(path: &CStr) -> sys::Result<Fd> {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), flags, 0)
 }
 
 /// Read-only, where the spec asks for it; the mounts that waited for this, too.

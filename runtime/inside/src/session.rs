@@ -145,7 +145,13 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         let connection = sys::accept(listener).map_err(fail)?;
         *report_to = connection;
         match sys::receive_byte(connection) {
-            Ok(Some(byte::START)) => return Ok(()),
+            Ok(Some(byte::START)) => {
+                // While hooks run, nobody else may take this for a container that waits.
+                if !orders.hooks.start.is_empty() {
+                    sys::close_now(listener);
+                }
+                return Ok(());
+            }
             // The starter gave up; the next one may mean it.
             _ => sys::close_now(connection),
         }

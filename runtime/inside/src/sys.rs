@@ -8,6 +8,7 @@
 )]
 
 mod file;
+mod helper;
 mod landlock;
 mod mount;
 mod process;
@@ -16,6 +17,7 @@ mod treatment;
 mod tree;
 
 pub(crate) use file::*;
+pub(crate) use helper::*;
 pub(crate) use landlock::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;

@@ -4,6 +4,7 @@
 
 pub(crate) mod devices;
 pub(crate) mod filter;
+pub(crate) mod hooks;
 mod identities;
 pub(crate) mod idmaps;
 mod inherit;
@@ -27,10 +28,11 @@ use crate::host::Caller;
 use crate::id::ContainerId;
 use devices::{DevicePlan, LinkPlan};
 use filter::Listener;
+use hooks::HooksPlan;
 use hostrun_seccomp_profiles::Filter;
 use mounts::RootPlan;
 use namespaces::{Kind, Namespaces};
-use oci_spec::runtime::{Hooks, Linux, Process, Spec};
+use oci_spec::runtime::{Linux, Process, Spec};
 use process::ProcessPlan;
 use refusal::Refusals;
 use sources::SourcePlan;
@@ -54,6 +56,7 @@ pub(crate) struct Plan {
     pub(crate) seccomp: Option<Filter>,
     /// Who answers what the filter leaves open.
     pub(crate) listener: Option<Listener>,
+    pub(crate) hooks: HooksPlan,
 }
 
 /// What the kernel can do, as far as a plan depends on it.
@@ -121,6 +124,7 @@ impl Plan {
             resources: resources(linux, &mut refusals),
             seccomp: filter::plan(linux, &mut refusals),
             listener: filter::listener(linux, &mut refusals),
+            hooks: hooks::plan(spec.hooks().as_ref(), &mut refusals),
             namespaces,
             root,
             devices,
@@ -234,9 +238,6 @@ fn refuse_version(version: &str, refusals: &mut Refusals) {
 
 /// What the spec has and this version does not do yet. Empty values ask for nothing.
 fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
-    if let Some(hooks) = spec.hooks() {
-        refuse_hooks(hooks, refusals);
-    }
     for (json, found) in [
         ("vm", spec.vm().is_some()),
         ("windows", spec.windows().is_some()),
@@ -260,25 +261,6 @@ fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
     ] {
         if found {
             refusals.unsupported(json, "is not supported yet");
-        }
-    }
-}
-
-#[allow(
-    deprecated,
-    reason = "prestart is deprecated by the spec, which is no reason to skip it"
-)]
-fn refuse_hooks(hooks: &Hooks, refusals: &mut Refusals) {
-    for (name, list) in [
-        ("prestart", hooks.prestart()),
-        ("createRuntime", hooks.create_runtime()),
-        ("createContainer", hooks.create_container()),
-        ("startContainer", hooks.start_container()),
-        ("poststart", hooks.poststart()),
-        ("poststop", hooks.poststop()),
-    ] {
-        if list.as_ref().is_some_and(|list| !list.is_empty()) {
-            refusals.unsupported(format!("hooks.{name}"), "hooks are not supported yet");
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod state_dir;
 mod trees;
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::hooks::Baggage;
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::plan::Plan;
@@ -19,6 +20,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use state_dir::StateDir;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 pub(crate) use trees::{Tree, Trees, clone_propagation};
@@ -36,6 +38,9 @@ pub(crate) struct Prepared {
     pub(crate) listener: Option<OwnedFd>,
     /// Name of the session keyring, where it gets one of its own.
     pub(crate) keyring: Option<CString>,
+    /// Where hooks look for the root, if there are any that do.
+    pub(crate) mount_point: Option<CString>,
+    pub(crate) baggage: Baggage,
 }
 
 /// What the start of a process needs, whether its container is new or not.
@@ -77,6 +82,10 @@ pub(crate) struct Order<'a> {
     /// Make a directory for a notify socket.
     pub(crate) notify: bool,
     pub(crate) without_pivot: bool,
+    /// For the hooks inside.
+    pub(crate) baggage: Baggage,
+    /// The config, kept for later verbs.
+    pub(crate) config: Vec<u8>,
     /// Stop before `execve(2)` until started.
     pub(crate) park: bool,
     /// Go without a cgroup where none is to be had; `None` for whoever is not root of the machine.
@@ -87,9 +96,12 @@ pub(crate) struct Order<'a> {
 pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     // First, because it makes the id ours.
     let state = StateDir::create(order.root, order.id)?;
+    // Before the cgroup: if we are killed, whoever deletes the rest finds its path in there.
+    state.write(state_dir::CONFIG, &order.config)?;
     if order.notify {
         state.make_notify_dir()?;
     }
+    let mount_point = mount_point(&order, &plan);
     let place = Place::make(&plan, order.host, order.rootless)?;
     let trees = Trees::open(
         &plan,
@@ -122,12 +134,22 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         without_pivot: order.without_pivot,
         listener,
         keyring,
+        mount_point,
+        baggage: order.baggage,
     })
 }
 
 /// The name of a container's session keyring.
 pub(crate) fn keyring_of(id: &ContainerId) -> CString {
     CString::new(format!("_ses.{id}")).unwrap_or_default()
+}
+
+/// Hooks that run before the root is the root expect it at its path. A root that the caller brought
+/// has none: they stand in it and find it there.
+fn mount_point(order: &Order<'_>, plan: &Plan) -> Option<CString> {
+    let wanted = order.root_mount.is_none() && plan.hooks.run_before_pivot();
+    let path = plan.root.path.as_os_str().as_bytes();
+    wanted.then(|| CString::new(path).ok()).flatten()
 }
 
 impl Line {

@@ -159,9 +159,9 @@ impl StateDir {
 
     /// The address of the start socket. A path below our directory may be longer than the 108
     /// bytes of `unix(7)`; through the descriptor it is short.
-    pub(crate) fn start_address(&self) -> Result<SocketAddrUnix> {
+    pub(crate) fn start_address(&self) -> rustix::io::Result<SocketAddrUnix> {
         let path = format!("/proc/self/fd/{}/{START_SOCKET}", self.fd.as_raw_fd());
-        SocketAddrUnix::new(path).at("name start socket of", &self.id)
+        SocketAddrUnix::new(path)
     }
 
     /// The socket a parked container listens on. The directory lets only its owner in.
@@ -173,7 +173,10 @@ impl StateDir {
             None,
         )
         .at("create start socket of", &self.id)?;
-        bind(&socket, &self.start_address()?).at("create start socket of", &self.id)?;
+        let bound = self
+            .start_address()
+            .and_then(|address| bind(&socket, &address));
+        bound.at("create start socket of", &self.id)?;
         listen(&socket, 8).at("listen on start socket of", &self.id)?;
         Ok(socket)
     }

@@ -54,7 +54,7 @@ pub(crate) fn delete(globals: &Globals, args: &Delete) -> Result<u8> {
         {
             return Ok(0);
         }
-        found?.delete(args.force)?;
+        report::deleted(&found?.delete(args.force)?);
         Ok(0)
     };
     told(globals, Act::Other, deleted())

@@ -146,7 +146,7 @@ impl Order<'_> {
                 .container(&id)
                 .and_then(|container| container.delete(true));
             let exit = exit?;
-            deleted.context("cannot clean up after the container")?;
+            report::deleted(&deleted.context("cannot clean up after the container")?);
             watch.print_if(self.timings);
             return Ok(exit.status());
         }
@@ -163,9 +163,7 @@ impl Order<'_> {
             listening.map_or(Ok(()), |listening| listening.relay(running.pid()))
         })();
         if started.is_err() {
-            runtime
-                .container(&id)
-                .and_then(|container| container.delete(true))?;
+            attend::undo(&runtime, &id);
         }
         started.map(|()| 0)
     }
@@ -227,9 +225,7 @@ impl Order<'_> {
             .and_then(|()| self.hand_over(created.pid(), created.pidfd()));
         if let Err(error) = given {
             // A caller that gets no terminal and no pid has no container.
-            runtime
-                .container(&id)
-                .and_then(|container| container.delete(true))?;
+            attend::undo(&runtime, &id);
             return Err(error);
         }
         Ok((created, notify))

@@ -1,0 +1,128 @@
+//! The end of a container: its processes, its cgroup, its state, and the hooks that hear of it last.
+
+use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
+use crate::container::{Container, Found};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::hooks;
+use crate::running::send;
+use crate::signal::Signal;
+use crate::state::{Record, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How long the kernel may take to empty a cgroup whose processes were killed.
+const GONE: Duration = Duration::from_secs(10);
+
+/// How long the process of a killed creator may take to follow it.
+const ORPHANED: Duration = Duration::from_secs(1);
+
+/// A container is deleted; what its poststop hooks had to complain about changes nothing.
+#[derive(Debug, Default)]
+#[must_use = "a failed hook deserves a warning"]
+pub struct Deleted {
+    warnings: Vec<Error>,
+}
+
+impl Deleted {
+    /// One for each poststop hook that failed. The spec wants them told and nothing else done.
+    pub fn warnings(&self) -> &[Error] {
+        &self.warnings
+    }
+}
+
+impl Container {
+    /// Removes a stopped container, or with `force` any: its processes, cgroup and state. Then its
+    /// poststop hooks run, all of them.
+    ///
+    /// # Errors
+    /// `WrongState` where it runs and `force` is not given.
+    pub fn delete(mut self, force: bool) -> Result<Deleted> {
+        let found = self.find()?;
+        let status = match &found {
+            Found::Whole(record) => self.status_of(record)?,
+            Found::Unfinished(record) => self.status_of_unfinished(record),
+            Found::Nothing => Status::Creating,
+        };
+        let may = force || matches!(status, Status::Stopped | Status::Created);
+        if !may {
+            let why = format!("cannot delete container that is not stopped: {status}");
+            return Err(self
+                .wrong_state("delete container", &why)
+                .with_hint("kill it first, or use --force"));
+        }
+        let record = match found {
+            Found::Whole(record) | Found::Unfinished(record) => Some(record),
+            Found::Nothing => None,
+        };
+        // While the config is still there.
+        let hooks = record.as_ref().map(|_| self.spec());
+        match &record {
+            Some(record) => self.remove_cgroup(record, status)?,
+            None => self.remove_remains()?,
+        }
+        self.dir.remove()?;
+        let (Some(record), Some(spec)) = (record, hooks) else {
+            return Ok(Deleted::default());
+        };
+        let warnings = match spec.and_then(|spec| hooks::of(&spec)) {
+            Ok(hooks) => hooks::at_poststop(&hooks, &record),
+            Err(unreadable) => vec![unreadable],
+        };
+        Ok(Deleted { warnings })
+    }
+
+    fn remove_cgroup(&self, record: &Record, status: Status) -> Result<()> {
+        let Some(cgroup) = self.cgroup(Some(record))? else {
+            return if status == Status::Stopped {
+                Ok(())
+            } else {
+                self.end(record)
+            };
+        };
+        if status != Status::Stopped || cgroup.is_populated()? {
+            cgroup.kill()?;
+            cgroup.wait_empty(GONE)?;
+        }
+        Ok(cgroup.remove(GONE)?)
+    }
+
+    /// Kills the first process of a container without a cgroup and waits for its end.
+    fn end(&self, record: &Record) -> Result<()> {
+        let pid = Pid::from_raw(record.pid);
+        let Some(Ok(pidfd)) = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty())) else {
+            return Ok(());
+        };
+        if self.runtime.host.start_time(record.pid) != Some(record.start_time) {
+            return Ok(());
+        }
+        send(pidfd.as_fd(), Signal::KILL).at("kill container", &self.id)?;
+        let timeout = Timespec::try_from(GONE).ok();
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match poll(&mut fds, timeout.as_ref()).at("wait for the end of", &self.id)? {
+            0 => Err(
+                Error::new(ErrorKind::TimedOut, "kill container", self.id.as_str())
+                    .because("it did not end"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a creation left that was cut short before it wrote a record. Its process, if there was
+    /// one, dies with its creator. The cgroup may be that of a container of the same name elsewhere:
+    /// it is removed if it is empty, and nothing in it is killed.
+    fn remove_remains(&self) -> Result<()> {
+        let spec = self.spec().ok();
+        let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
+        let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let path = CgroupPath::for_container(path, self.id.as_str())?;
+        let Some(cgroup) = Cgroup::open(&CgroupRoot::find()?, &path)? else {
+            return Ok(());
+        };
+        if cgroup.wait_empty(ORPHANED).is_ok() {
+            cgroup.remove(GONE)?;
+        }
+        Ok(())
+    }
+}
