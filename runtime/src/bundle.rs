@@ -7,6 +7,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// The name of a bundle's config, unless somebody says otherwise.
+const CONFIG: &str = "config.json";
+
 /// More than any config seen, less than would hurt: a config is read whole.
 const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
@@ -25,10 +28,18 @@ impl Bundle {
     /// # Errors
     /// `NotFound` where there is none, `InvalidSpec` where it is not a config.
     pub fn load(dir: &Path) -> Result<Bundle> {
+        Bundle::load_config(dir, Path::new(CONFIG))
+    }
+
+    /// As [`Bundle::load`], with a config of another name; `config` is relative to `dir`.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`].
+    pub fn load_config(dir: &Path, config: &Path) -> Result<Bundle> {
         let dir = dir
             .canonicalize()
             .map_err(|error| io_error(&error, "open bundle", dir))?;
-        let path = dir.join("config.json");
+        let path = dir.join(config);
         let mut bytes = Vec::new();
         File::open(&path)
             .and_then(|file| {

@@ -81,15 +81,15 @@ impl Glance {
     }
 }
 
-/// As [`ensure`], where a container made from the bundle in `dir` could write to our file.
+/// As [`ensure`], where a container made from this config could write to our file.
 ///
 /// # Errors
-/// When it cannot be put out of reach. What is wrong with the bundle is left to [`crate::Bundle`].
-pub fn ensure_for(dir: &Path) -> Result<()> {
+/// When it cannot be put out of reach. What is wrong with the config is left to [`crate::Bundle`].
+pub fn ensure_for(config: &Path) -> Result<()> {
     if is_sealed()? {
         return Ok(());
     }
-    let bytes = fs::read(dir.join("config.json")).unwrap_or_default();
+    let bytes = fs::read(config).unwrap_or_default();
     let glance: Glance = serde_json::from_slice(&bytes).unwrap_or_default();
     let own = fs::metadata(EXE);
     if own.is_ok_and(|own| glance.puts_out_of_reach(own.uid(), own.gid(), own.mode())) {

@@ -3,7 +3,7 @@
 use super::containers::Format;
 use crate::flags::duration;
 use clap::{Args, Parser};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What is handed over when a container is made from a bundle.
@@ -15,6 +15,9 @@ pub(crate) struct Handover {
     /// Send a pidfd of the container to this socket
     #[arg(long, value_name = "SOCKET")]
     pub(crate) pidfd_socket: Option<PathBuf>,
+    /// Read this config of the bundle instead of config.json
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Do not pivot into the root: for a host that runs from an initial ramdisk
     #[arg(long)]
     pub(crate) no_pivot: bool,
@@ -24,10 +27,20 @@ pub(crate) struct Handover {
 }
 
 impl Handover {
+    /// The config's name in its bundle.
+    pub(crate) fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new("config.json"))
+    }
+
+    /// Whether the config was named: then there is a bundle, if only here.
+    pub(crate) fn names_config(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// Whether anything was asked for.
     pub(crate) fn is_any(&self) -> bool {
         let sockets = self.console_socket.is_some() || self.pidfd_socket.is_some();
-        sockets || self.no_pivot || self.no_new_keyring
+        sockets || self.names_config() || self.no_pivot || self.no_new_keyring
     }
 }
 

@@ -21,7 +21,8 @@ use std::path::Path;
 /// # Errors
 /// When the container could not be started; the message says why.
 pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
-    if let Some(bundle) = &args.bundle {
+    let here = args.handover.names_config().then_some(Path::new("."));
+    if let Some(bundle) = args.bundle.as_deref().or(here) {
         return oci::make::run(globals, args, bundle);
     }
     refuse_contradictions(args)?;

@@ -175,9 +175,9 @@ impl Order<'_> {
             return Err(Failure::new("container id cannot be empty").into());
         }
         let id = ContainerId::new(self.id)?;
-        seal::ensure_for(self.bundle)?;
+        seal::ensure_for(&self.bundle.join(self.handover.config()))?;
         report::debug("runc exeseal: using /proc/self/exe clone");
-        let bundle = load(self.bundle)?;
+        let bundle = load(self.bundle, self.handover.config())?;
         let terminal = wants_terminal(&bundle);
         check_terminal(detached, terminal, self.handover.console_socket.is_some())?;
         super::check_cgroup_driver(globals)?;
@@ -276,8 +276,8 @@ pub(super) fn check_terminal(detached: bool, terminal: bool, socket: bool) -> Re
 ///
 /// # Errors
 /// When there is no config.json, or it is none.
-fn load(dir: &Path) -> Result<Bundle> {
-    let bundle = Bundle::load(dir)?;
+fn load(dir: &Path, config: &Path) -> Result<Bundle> {
+    let bundle = Bundle::load_config(dir, config)?;
     for key in bundle.unknown_keys() {
         report::warn(&format!("config.json: nobody reads the key '{key}'"));
     }
