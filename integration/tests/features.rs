@@ -24,7 +24,6 @@ fn whatever_runc_names_is_named() -> Result<()> {
     on_stage(|stage| {
         let (own, oracle) = (features(stage.runtime())?, features(&Runtime::oracle()?)?);
         for pointer in [
-            "/hooks",
             "/linux/namespaces",
             "/linux/capabilities",
             "/linux/seccomp/actions",

@@ -1,7 +1,8 @@
 //! What this runtime can do, runtime-spec "Features": read from the tables that the other modules
 //! work by, so that what is said here is what is done there.
 
-use crate::plan::{options, process};
+use crate::document;
+use crate::plan::{self, options, process};
 use crate::state::OCI_VERSION;
 use hostrun_seccomp_profiles::Abi;
 use oci_spec::runtime::{
@@ -203,7 +204,7 @@ pub fn features() -> Features {
     features
         .set_oci_version_min("1.0.0".to_owned())
         .set_oci_version_max(OCI_VERSION.to_owned())
-        .set_hooks(Some(texts(&HOOKS)))
+        .set_hooks(Some(hooks()))
         .set_mount_options(Some(mount_options()))
         .set_linux(Some(linux()))
         .set_annotations(Some(annotations()))
@@ -234,19 +235,20 @@ fn linux() -> LinuxFeature {
     let mut selinux = Selinux::default();
     selinux.set_enabled(Some(true));
     let mut rdt = IntelRdt::default();
-    rdt.set_enabled(Some(true))
-        .set_schemata(Some(true))
-        .set_monitoring(Some(true));
+    let has_rdt = supports(r#"{"linux":{"intelRdt":{"closID":"x"}}}"#);
+    rdt.set_enabled(Some(has_rdt))
+        .set_schemata(Some(has_rdt))
+        .set_monitoring(Some(has_rdt));
     let mut policy = MemoryPolicy::default();
     policy
         .set_modes(Some(texts(&MEMORY_MODES)))
         .set_flags(Some(texts(&MEMORY_FLAGS)));
     let mut idmap = IDMap::default();
-    idmap.set_enabled(Some(true));
+    idmap.set_enabled(Some(options::acts_on("idmap")));
     let mut mounts = MountExtensions::default();
     mounts.set_idmap(Some(idmap));
     let mut devices = NetDevices::default();
-    devices.set_enabled(Some(true));
+    devices.set_enabled(Some(supports(r#"{"linux":{"netDevices":{"eth0":{}}}}"#)));
     let mut linux = LinuxFeature::default();
     linux
         .set_namespaces(Some(NAMESPACES.to_vec()))
@@ -288,6 +290,19 @@ fn seccomp() -> Seccomp {
     seccomp
 }
 
+/// Asks the plan itself: a key it refuses is not named.
+fn supports(json: &str) -> bool {
+    document::spec(json.as_bytes()).is_ok_and(|(spec, _unknown)| plan::supports(&spec))
+}
+
+fn hooks() -> Vec<String> {
+    let known = HOOKS.iter().filter(|name| {
+        let hook = format!(r#"{{"hooks":{{"{name}":[{{"path":"/bin/true"}}]}}}}"#);
+        supports(&hook)
+    });
+    known.map(ToString::to_string).collect()
+}
+
 fn mount_options() -> Vec<String> {
     let known = MOUNT_OPTIONS
         .into_iter()
@@ -324,7 +339,6 @@ mod tests {
         assert_eq!(json["ociVersionMin"], "1.0.0");
         assert_eq!(json["ociVersionMax"], "1.3.0");
         for (pointer, count) in [
-            ("/hooks", 6),
             ("/linux/namespaces", 8),
             ("/linux/capabilities", 41),
             ("/linux/seccomp/actions", 9),

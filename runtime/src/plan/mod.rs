@@ -236,6 +236,13 @@ fn refuse_version(version: &str, refusals: &mut Refusals) {
     }
 }
 
+/// Whether nothing in a config is refused for being unknown to this version.
+pub(crate) fn supports(spec: &Spec) -> bool {
+    let mut refusals = Refusals::default();
+    refuse_unsupported(spec, &mut refusals);
+    refusals.finish().is_ok()
+}
+
 /// What the spec has and this version does not do yet. Empty values ask for nothing.
 fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
     for (json, found) in [
