@@ -364,6 +364,7 @@ Before the command:
   --store DIR      Images and containers [default: /var/lib/hostrun]
   --log FILE       Write errors to FILE too
   --log-format F   text or json
+  --debug          Tell each stage of a start
   -v, --version    Print the version
   -h, --help       Print this help
 
@@ -428,19 +429,29 @@ pub(crate) fn version(name: Name) -> String {
 
 /// The whole tree, for completions and manual pages.
 pub(crate) fn tree() -> clap::Command {
-    let global = |name: &'static str, help: &'static str| {
-        clap::Arg::new(name)
-            .long(name)
-            .value_name("DIR")
-            .help(help)
-            .value_hint(clap::ValueHint::DirPath)
+    let global = |name: &'static str, value: &'static str, help: &'static str| {
+        let arg = clap::Arg::new(name).long(name).help(help);
+        match value {
+            "" => arg.action(clap::ArgAction::SetTrue),
+            "DIR" => arg.value_name(value).value_hint(clap::ValueHint::DirPath),
+            "FILE" => arg.value_name(value).value_hint(clap::ValueHint::FilePath),
+            _ => arg.value_name(value).value_parser(["text", "json"]),
+        }
     };
     let visible = VERBS.iter().filter(|verb| verb.group != Group::Hidden);
     clap::Command::new("hostrun")
         .about("Runs OCI images and bundles")
         .version(env!("CARGO_PKG_VERSION"))
-        .arg(global("root", "Container state"))
-        .arg(global("store", "Images and containers"))
+        .arg(global("root", "DIR", "Container state"))
+        .arg(global("store", "DIR", "Images and containers"))
+        .arg(global("log", "FILE", "Write errors to FILE too"))
+        .arg(global("log-format", "FORMAT", "How FILE is written"))
+        .arg(global("debug", "", "Tell each stage of a start"))
+        .arg(global(
+            "systemd-cgroup",
+            "",
+            "Have systemd make the cgroups",
+        ))
         .subcommands(visible.map(|verb| (verb.command)()))
 }
 

@@ -74,3 +74,64 @@ fn wrong_calls_are_told_in_one_line_with_code_125() {
     let missing = told(&["run", "-d"]);
     assert_eq!(missing.message, "run: IMAGE is missing");
 }
+
+/// What engines and scripts call the verbs of an OCI runtime with; the one without a verb before it is the verb itself.
+const CALLS: [&str; 30] = [
+    "create --bundle B --pid-file F --console-socket S --no-pivot ID",
+    "create --bundle B --pid-file F --preserve-fds 3 --no-new-keyring ID",
+    "create ID -b B --pidfd-socket S",
+    "start ID",
+    "state ID",
+    "exec --process F --console-socket S --detach --pid-file F ID",
+    "exec --pid-file F --process F --detach --tty --console-socket S --preserve-fds 2 ID",
+    "exec -t -e A=B --user 1:2 -g 3 -g 4 --cwd / --cap CAP_KILL --no-new-privs ID sh -c -x",
+    "exec --cgroup cpu:a --cgroup b --ignore-paused --apparmor P --process-label L ID true",
+    "kill ID 15",
+    "kill ID SIGTERM",
+    "kill --all ID 9",
+    "kill -a ID KILL",
+    "delete ID",
+    "delete --force ID",
+    "delete ID -f",
+    "pause ID",
+    "resume ID",
+    "ps --format json ID",
+    "ps ID -e -x",
+    "ps ID -aux",
+    "list -q",
+    "list -f json",
+    "update --resources=- ID",
+    "update --resources=F ID",
+    "update ID --cpu-quota -1 --memory -1 --pids-limit -1",
+    "events --stats ID",
+    "events --interval 100ms ID",
+    "spec --bundle B --rootless",
+    "features",
+];
+
+#[test]
+fn every_call_of_an_engine_is_understood_by_both_names() {
+    for call in CALLS {
+        let words: Vec<OsString> = call.split_whitespace().map(OsString::from).collect();
+        for name in [Name::Hostrun, Name::Runc] {
+            let verb = find(&words, name).unwrap();
+            let parsed = (verb.command)().try_get_matches_from(&words);
+            assert!(parsed.is_ok(), "{name:?} {call}: {parsed:?}");
+        }
+    }
+}
+
+#[test]
+fn run_is_of_images_by_one_name_and_of_bundles_by_the_other() {
+    let words: Vec<OsString> = ["run", "-d", "--keep", "--no-subreaper", "ID"]
+        .map(OsString::from)
+        .into();
+    let args = parse::<bundles::RuncRun>(Name::Runc, &words)
+        .unwrap()
+        .unwrap();
+    assert!(args.detach && args.keep && args.id == "ID");
+    assert!(find(&words, Name::Runc).unwrap().group == Group::Bundles);
+    assert!(find(&words, Name::Hostrun).unwrap().group == Group::Containers);
+    let images = ["images".into()];
+    assert!(find(&images, Name::Runc).is_none() && find(&images, Name::Hostrun).is_some());
+}
