@@ -115,6 +115,7 @@ fn verb(step: Step) -> &'static str {
         Step::Link => "link in /dev",
         Step::Console => "allocate the terminal",
         Step::Loopback => "bring up loopback",
+        Step::NetDevices => "wait for the network devices",
         Step::Hostname => "set the host name",
         Step::Domainname => "set the domain name",
         Step::Stdio => "connect the standard streams",

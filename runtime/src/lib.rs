@@ -46,6 +46,7 @@ mod id;
 mod lookup;
 mod members;
 mod mounting;
+mod netdevices;
 mod orders;
 mod plan;
 mod prepare;

@@ -88,6 +88,7 @@ impl<'a> Tables<'a> {
                 bind: false,
             }),
             loopback: false,
+            net_devices: false,
             hostname: None,
             domainname: None,
             sysctls: &[],
@@ -258,6 +259,7 @@ impl<'a> Lists<'a> {
                 ..console
             }),
             loopback: plan.namespaces.creates(Kind::Network),
+            net_devices: !plan.net_devices.is_empty(),
             hostname: plan.hostname.as_deref(),
             domainname: plan.domainname.as_deref(),
             sysctls: &self.sysctls,

@@ -4,6 +4,7 @@
 use crate::attend::Asked;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
+use crate::netdevices;
 use crate::prepare::{Prepared, Tree};
 use hostrun_inside::byte;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat, openat2};
@@ -39,6 +40,14 @@ impl<'a> Supply<'a> {
                 let mount = plans.get(usize::from(asked.index)).ok_or_else(strange)?;
                 self.prepared.trees.idmaps.apply(mount, tree)?;
                 self.answer(byte::IDMAP, None)
+            }
+            (byte::NET_DEVICES, _) => {
+                let path = format!("{pid}/ns/net");
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                let namespace = openat(self.host.proc()?, &path, flags, Mode::empty())
+                    .at("open /proc file", &path)?;
+                netdevices::attach(&self.prepared.plan.net_devices, namespace)?;
+                self.answer(byte::NET_DEVICES, None)
             }
             _ => Err(strange()),
         }

@@ -2,6 +2,7 @@
 
 use crate::orders::{Fd, Join, Orders, SecondClone};
 use crate::report::{Failure, Step, byte};
+use crate::sources::Asked;
 use crate::sys::{self, Errno};
 
 /// Joins what is to be joined, and clones once more where the process must be born inside it.
@@ -159,6 +160,15 @@ pub(crate) fn name_and_connect(orders: &Orders<'_>) -> Result<(), Failure> {
     }
     if let Some(name) = orders.domainname {
         sys::setdomainname(name).map_err(|errno| Step::Domainname.failed(errno))?;
+    }
+    if orders.net_devices {
+        let asked = Asked {
+            parent: orders.parent,
+            number: 0,
+        };
+        asked
+            .net_devices()
+            .map_err(|errno| Step::NetDevices.failed(errno))?;
     }
     if orders.loopback {
         sys::loopback_up().map_err(|errno| Step::Loopback.failed(errno))?;

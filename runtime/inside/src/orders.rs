@@ -50,6 +50,8 @@ pub struct Orders<'a> {
     pub console: Option<Console>,
     /// Bring the loopback device of the new network namespace up.
     pub loopback: bool,
+    /// Ask the parent to move interfaces of the host into our network namespace.
+    pub net_devices: bool,
     /// For `sethostname(2)`.
     pub hostname: Option<&'a [u8]>,
     /// For `setdomainname(2)`.

@@ -114,11 +114,13 @@ pub enum Step {
     CreateHook,
     /// A startContainer hook; likewise.
     StartHook,
+    /// Waiting for the network devices of the host.
+    NetDevices,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 53] = [
+    pub const ALL: [Step; 54] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -172,6 +174,7 @@ impl Step {
         Step::AwaitHooks,
         Step::CreateHook,
         Step::StartHook,
+        Step::NetDevices,
     ];
 
     /// The step with this number, if there is one.
@@ -249,6 +252,8 @@ pub mod byte {
     /// Room to parent, with the index of a mount and its tree: the ids it is to show, please. Back
     /// comes the same byte.
     pub const IDMAP: u8 = b'i';
+    /// Room to parent: the interfaces of the host, please. Back comes the same byte.
+    pub const NET_DEVICES: u8 = b'n';
     /// In place of the index of a mount.
     pub const ROOT: u16 = u16::MAX;
     /// Room to parent: parked, all is ready but for `execve(2)`.

@@ -38,6 +38,12 @@ impl Asked {
         sys::openat2(Fd(libc::AT_FDCWD), path.as_ptr(), libc::O_PATH, resolve)
     }
 
+    /// Has the parent bring the network devices.
+    pub(crate) fn net_devices(self) -> sys::Result<()> {
+        sys::send(self.parent, &self.message(byte::NET_DEVICES))?;
+        self.answer(byte::NET_DEVICES).map(drop)
+    }
+
     /// Has the parent give the tree its ids.
     fn map(self, tree: Fd) -> sys::Result<()> {
         sys::send_with_fd(self.parent, &self.message(byte::IDMAP), tree)?;

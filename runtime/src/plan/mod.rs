@@ -13,6 +13,7 @@ pub(crate) mod landlock;
 pub(crate) mod maps;
 pub(crate) mod mounts;
 pub(crate) mod namespaces;
+pub(crate) mod netdevices;
 pub(crate) mod options;
 pub(crate) mod process;
 pub(crate) mod refusal;
@@ -32,6 +33,7 @@ use hooks::HooksPlan;
 use hostrun_seccomp_profiles::Filter;
 use mounts::RootPlan;
 use namespaces::{Kind, Namespaces};
+use netdevices::NetDevicePlan;
 use oci_spec::runtime::{Linux, Process, Spec};
 use process::ProcessPlan;
 use refusal::Refusals;
@@ -43,6 +45,7 @@ use sysctls::SysctlPlan;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) namespaces: Namespaces,
+    pub(crate) net_devices: Vec<NetDevicePlan>,
     pub(crate) root: RootPlan,
     pub(crate) devices: Vec<DevicePlan>,
     pub(crate) links: &'static [LinkPlan],
@@ -125,6 +128,7 @@ impl Plan {
             seccomp: filter::plan(linux, &mut refusals),
             listener: filter::listener(linux, &mut refusals),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut refusals),
+            net_devices: netdevices::plan(linux, &namespaces, facts.caller, &mut refusals),
             namespaces,
             root,
             devices,
@@ -256,16 +260,7 @@ fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
         }
     }
     let Some(linux) = spec.linux() else { return };
-    for (json, found) in [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        (
-            "linux.netDevices",
-            linux
-                .net_devices()
-                .as_ref()
-                .is_some_and(|devices| !devices.is_empty()),
-        ),
-    ] {
+    for (json, found) in [("linux.intelRdt", linux.intel_rdt().is_some())] {
         if found {
             refusals.unsupported(json, "is not supported yet");
         }
