@@ -51,8 +51,8 @@ impl Runtime {
     /// What was asked > what is meant > what is needed > the clone > its report > a record.
     fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
         let mut timings = Timings::start();
-        let facts = self.host.facts(&request.spec, None)?;
-        let plan = Plan::from_spec(id, &request.spec, &request.bundle, facts)?;
+        let Request { spec, bundle, .. } = &request;
+        let plan = Plan::from_spec(id, spec, bundle, self.host.facts(spec, None)?)?;
         timings.mark("plan");
         let annotations = request.spec.annotations().clone().unwrap_or_default();
         let order = Order {
