@@ -154,6 +154,9 @@ fn device(step: Step, index: usize, errno: i32, names: &Names<'_>) -> Error {
     let path = device.map_or_else(String::new, |device| device.path.display().to_string());
     let error = Error::from_errno(errno, "make device", path).with_kind(ErrorKind::System);
     match step {
+        Step::DeviceMismatch if errno == libc::ENODEV => {
+            error.because("the host has another file of this name")
+        }
         Step::DeviceMismatch => error.because("another file stands there"),
         _ => error,
     }
