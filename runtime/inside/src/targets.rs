@@ -123,7 +123,7 @@ fn make_missing(root: Fd, path: Path, make: Make) -> sys::Result<Target> {
     };
     while let Some(name) = walk.next()? {
         let directory = open(root, walk.done.as_ptr(), libc::O_PATH | libc::O_DIRECTORY)?;
-        let step = walk.step(directory, &name, make);
+        let step = walk.step(root, directory, &name, make);
         sys::close(directory);
         step?;
     }
@@ -158,10 +158,13 @@ impl Walk {
         rest.iter().all(|byte| *byte == b'/')
     }
 
-    fn step(&mut self, directory: Fd, name: &Path, make: Make) -> sys::Result<()> {
+    fn step(&mut self, root: Fd, directory: Fd, name: &Path, make: Make) -> sys::Result<()> {
         let mut target = [0_u8; libc::PATH_MAX as usize];
         match sys::readlinkat(directory, name.as_ptr(), &mut target) {
-            Ok(length) => return self.follow(target.get(..length).unwrap_or_default()),
+            Ok(length) => {
+                self.refuse_magic(root, name)?;
+                return self.follow(target.get(..length).unwrap_or_default());
+            }
             // Something else than a link.
             Err(Errno(libc::EINVAL)) => {}
             Err(Errno(libc::ENOENT)) => {
@@ -176,6 +179,22 @@ impl Walk {
             Err(errno) => return Err(errno),
         }
         self.done.push_name(name.bytes())
+    }
+
+    /// The text of a magic link of procfs is not where it leads, and where that is nobody may go.
+    fn refuse_magic(&self, root: Fd, name: &Path) -> sys::Result<()> {
+        let mut link = Path::new();
+        link.push(self.done.bytes())?;
+        link.push_name(name.bytes())?;
+        match open(root, link.as_ptr(), libc::O_PATH) {
+            Err(Errno(libc::ELOOP)) => Err(Errno(libc::ELOOP)),
+            Ok(found) => {
+                sys::close(found);
+                Ok(())
+            }
+            // Nowhere: that is why it is followed by hand.
+            Err(_) => Ok(()),
+        }
     }
 
     fn follow(&mut self, target: &[u8]) -> sys::Result<()> {

@@ -193,9 +193,6 @@ impl Order<'_> {
         if self.handover.no_new_keyring {
             request = request.without_new_keyring();
         }
-        if self.handover.no_pivot {
-            request = request.without_pivot();
-        }
         notify::add_environment(request.spec_mut(), activation::environment(activated));
         let notify = Notify::wanted(&globals.root, &id);
         if let Some(notify) = &notify {
