@@ -59,8 +59,9 @@ ORACLE_TESTS = $(filter-out conformance detached flags images library limits pro
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 
-test-vm: build ## limits, in a virtual machine with every cgroup v2 controller: runc first, then hostrun
+test-vm: build ## limits and labels, in a virtual machine with every cgroup v2 controller: runc first, then hostrun
 	integration/vm/limits $(HOSTRUN)
+	integration/vm/labels $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, and 10,000 of every race
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test race

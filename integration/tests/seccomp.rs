@@ -1,6 +1,7 @@
 //! The filter: what it answers, and through which doors.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use hostrun_integration::refusal::{loud, refuse};
 use hostrun_integration::{elf, on_stage, on_stage_of_hostrun};
 use serde_json::json;
 
@@ -83,4 +84,92 @@ fn the_32_bit_door_has_the_same_rules() -> Result<()> {
             Ok(())
         },
     )
+}
+
+#[test]
+fn architectures_of_other_machines_are_taken_and_unknown_ones_refused() -> Result<()> {
+    on_stage(|stage| {
+        let profile = |archs: serde_json::Value| {
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": archs,
+                "syscalls": [{"names": ["getppid", "a_call_of_tomorrow"], "action": "SCMP_ACT_ERRNO"},
+                    {"names": ["read"], "action": "SCMP_ACT_ALLOW"}]})
+        };
+        let many = json!([
+            "SCMP_ARCH_X86_64",
+            "SCMP_ARCH_X86",
+            "SCMP_ARCH_X32",
+            "SCMP_ARCH_ARM",
+            "SCMP_ARCH_AARCH64",
+            "SCMP_ARCH_MIPS",
+            "SCMP_ARCH_MIPS64",
+            "SCMP_ARCH_MIPS64N32",
+            "SCMP_ARCH_MIPSEL",
+            "SCMP_ARCH_MIPSEL64",
+            "SCMP_ARCH_MIPSEL64N32",
+            "SCMP_ARCH_PPC",
+            "SCMP_ARCH_PPC64",
+            "SCMP_ARCH_PPC64LE",
+            "SCMP_ARCH_S390",
+            "SCMP_ARCH_S390X",
+            "SCMP_ARCH_RISCV64"
+        ]);
+        // libseccomp wants one byte order for all of them
+        let few = json!([
+            "SCMP_ARCH_X86_64",
+            "SCMP_ARCH_X86",
+            "SCMP_ARCH_ARM",
+            "SCMP_ARCH_AARCH64"
+        ]);
+        let archs = if stage.runtime().is_runc() { few } else { many };
+        let bundle = stage
+            .bundle()?
+            .set("/linux/seccomp", profile(archs))
+            .file("/bin/probe", 0o755, &elf::system_call(110, [0, 0, 0]))?
+            .args(&["/bin/probe"]);
+        assert_eq!(stage.run(&bundle)?.code(), 1);
+        let unknown = loud(stage)?.set("/linux/seccomp", profile(json!(["SCMP_ARCH_Z80"])));
+        let line = refuse(stage, "an unknown architecture", &unknown)?;
+        ensure!(
+            line.contains("SCMP_ARCH_Z80 is not a valid arch for seccomp"),
+            "{line}"
+        );
+        let named = line.contains("linux.seccomp.architectures[0]");
+        ensure!(stage.runtime().is_runc() || named, "{line}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_profile_that_denies_what_a_start_is_made_of_does_not_stop_it() -> Result<()> {
+    on_stage(|stage| {
+        for privileges in [false, true] {
+            let deny = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{
+                "names": ["close_range", "fsopen", "fsconfig", "fspick", "openat2", "open_tree",
+                    "move_mount", "mount_setattr", "mount", "pivot_root", "setns", "clone3"],
+                "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]});
+            let bundle = stage
+                .bundle()?
+                .set("/process/noNewPrivileges", json!(!privileges))
+                .set("/linux/seccomp", deny);
+            stage.run(&bundle)?.ok()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_profile_that_denies_getcwd_does_not_stop_a_start() -> Result<()> {
+    on_stage_of_hostrun("runc looks at its folder behind the filter", |stage| {
+        for privileges in [false, true] {
+            let deny = json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_ERRNO"}]});
+            let bundle = stage
+                .bundle()?
+                .set("/process/noNewPrivileges", json!(!privileges))
+                .set("/process/cwd", json!("/tmp"))
+                .set("/linux/seccomp", deny);
+            stage.run(&bundle)?.ok()?;
+        }
+        Ok(())
+    })
 }
