@@ -139,7 +139,12 @@ fn cve_2025_52881_settings_of_the_kernel_are_out_of_reach() -> Result<()> {
     on_stage(|stage| {
         let pattern = "/proc/sys/kernel/core_pattern";
         let before = fs::read_to_string(pattern)?;
-        let mut keys = vec!["kernel.core_pattern", "vm.swappiness", "kernel.hostname.x"];
+        let mut keys = vec![
+            "kernel.core_pattern",
+            "vm.swappiness",
+            "kernel.hostname",
+            "kernel.hostname.x",
+        ];
         if !stage.runtime().is_runc() {
             // runc turns dots into slashes before it looks, so these are for hostrun alone
             keys.extend([

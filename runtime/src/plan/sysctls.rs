@@ -31,6 +31,11 @@ pub(crate) fn plan(
             continue;
         };
         match owner(&path) {
+            // It has a key of its own; two of them would be a matter of order.
+            Some(_) if path == "kernel/hostname" => refusals.refuse(
+                &json,
+                "is not allowed: it conflicts with the OCI \"hostname\" field",
+            ),
             Some(kind) if namespaces.own(kind) => {}
             Some(kind) => {
                 refusals.refuse(
