@@ -63,8 +63,8 @@ test-vm: build ## limits and labels, in a virtual machine with every cgroup v2 c
 	integration/vm/limits $(HOSTRUN)
 	integration/vm/labels $(HOSTRUN)
 
-test-long: build ## 10,000 runs of a payload that exits at once, and 10,000 of every race
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test race
+test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test kill_steps --test race
 
 evil: build ## the corpus of attacks under every runtime installed: who resists what
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(SUITE) --test evil -- --nocapture

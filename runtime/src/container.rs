@@ -69,7 +69,8 @@ impl Container {
         if let Some(record) = self.read(STATE)? {
             return Ok(Found::Whole(record));
         }
-        let Some(record) = self.read(NEW_STATE)? else {
+        // One that was cut short in the writing says nothing either.
+        let Some(record) = self.read(NEW_STATE).ok().flatten() else {
             // Put in place between the two looks, perhaps.
             let record = self.read(STATE)?;
             return Ok(record.map_or(Found::Nothing, Found::Whole));
