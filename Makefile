@@ -38,7 +38,7 @@ demo: ## build an image, load it, run it, look around inside
 check: ## format, lints, licences
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
-	cargo clippy --locked -p hostrun-integration --test limits $(CLIENTS) --target $(TARGET) -- -D warnings
+	cargo clippy --locked -p hostrun-integration --test limits --test changes --test scopes $(CLIENTS) --target $(TARGET) -- -D warnings
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime
@@ -54,12 +54,12 @@ CLIENTS = $(addprefix --test ,$(basename $(notdir $(wildcard integration/tests/c
 test-clients: build ## podman, Docker and containerd with hostrun below them, each case on runc first
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE) $(CLIENTS)
 
-# runc knows no images, and limits.rs runs in the virtual machine
-ORACLE_TESTS = $(filter-out conformance detached flags images library limits profile readme schema clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
+# runc knows no images, and some run in the virtual machine
+ORACLE_TESTS = $(filter-out conformance detached flags images library limits changes scopes profile readme schema clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 
-test-vm: build ## limits and labels, in a virtual machine with every cgroup v2 controller: runc first, then hostrun
+test-vm: build ## limits, scopes and labels, in virtual machines with every controller: runc and crun first
 	integration/vm/limits $(HOSTRUN)
 	integration/vm/labels $(HOSTRUN)
 

@@ -2,6 +2,7 @@
 
 use crate::report;
 use anyhow::Result;
+use hostrun_runtime::Runtime;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -64,6 +65,19 @@ impl Default for Globals {
 }
 
 impl Globals {
+    /// A runtime that makes containers as these options say.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`].
+    pub(crate) fn runtime(&self) -> Result<Runtime> {
+        let runtime = Runtime::open(&self.root)?;
+        Ok(if self.systemd_cgroup {
+            runtime.with_systemd_cgroup()
+        } else {
+            runtime
+        })
+    }
+
     /// What holds for a caller of this name who says nothing else.
     pub(crate) fn called(name: Name) -> Self {
         Self {

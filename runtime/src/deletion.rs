@@ -1,5 +1,6 @@
 //! The end of a container: its processes, its cgroup, its state, and the hooks that hear of it last.
 
+use crate::cgroup::systemd::Manager;
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::container::{Container, Found};
 use crate::error::{At, Error, ErrorKind, Result};
@@ -62,6 +63,7 @@ impl Container {
             Some(record) => self.remove_cgroup(record, status)?,
             None => self.remove_remains()?,
         }
+        stop_unit(record.as_ref());
         self.dir.remove()?;
         let (Some(record), Some(spec)) = (record, hooks) else {
             return Ok(Deleted::default());
@@ -124,5 +126,16 @@ impl Container {
             cgroup.remove(GONE)?;
         }
         Ok(())
+    }
+}
+
+/// Has systemd forget the unit of a container that is dead. Where it does not answer the container is
+/// deleted all the same: a scope without processes goes by itself.
+fn stop_unit(record: Option<&Record>) {
+    let Some(unit) = record.and_then(|record| record.unit.as_ref()) else {
+        return;
+    };
+    if let Ok(mut manager) = Manager::connect(unit.whose()) {
+        manager.stop(&unit.name).unwrap_or_default();
     }
 }

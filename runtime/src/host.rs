@@ -89,6 +89,7 @@ impl Host {
                 && has_selinux(),
             landlock: landlock_rules(spec).map_or(0, |_| sys::landlock_abi()),
             caller: self.caller(),
+            systemd: false,
         })
     }
 

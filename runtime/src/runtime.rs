@@ -5,6 +5,8 @@ use crate::container::Container;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
+use crate::plan::Facts;
+use oci_spec::runtime::Spec;
 use rustix::fs::{Dir, Mode, OFlags, fstat, mkdir, openat};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -17,6 +19,7 @@ pub struct Runtime {
     pub(crate) root: Arc<OwnedFd>,
     pub(crate) host: Arc<Host>,
     pub(crate) rootless: Option<bool>,
+    pub(crate) systemd: bool,
 }
 
 impl Runtime {
@@ -61,6 +64,24 @@ impl Runtime {
             root: Arc::new(dir),
             host: Arc::default(),
             rootless: None,
+            systemd: false,
+        })
+    }
+
+    /// Makes containers in transient scopes of systemd's: `linux.cgroupsPath` is then
+    /// `slice:prefix:name`, and annotations `org.systemd.property.NAME` are properties of the unit. An
+    /// ordinary user's are made by the manager of its session. Containers that exist stay what they are.
+    #[must_use]
+    pub fn with_systemd_cgroup(mut self) -> Runtime {
+        self.systemd = true;
+        self
+    }
+
+    /// What the plan of a new container depends on.
+    pub(crate) fn facts(&self, spec: &Spec) -> Result<Facts> {
+        Ok(Facts {
+            systemd: self.systemd,
+            ..self.host.facts(spec, None)?
         })
     }
 

@@ -52,7 +52,7 @@ impl Runtime {
     fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
         let mut timings = Timings::start();
         let Request { spec, bundle, .. } = &request;
-        let plan = Plan::from_spec(id, spec, bundle, self.host.facts(spec, None)?)?;
+        let plan = Plan::from_spec(id, spec, bundle, self.facts(spec)?)?;
         timings.mark("plan");
         let annotations = request.spec.annotations().clone().unwrap_or_default();
         let order = Order {
@@ -79,6 +79,7 @@ impl Runtime {
         let child = clone(&prepared, &self.host)?;
         // Our copy would keep the child's end open when the child is gone.
         prepared.line.child = None;
+        prepared.place.settle()?;
         timings.mark("clone");
         let grant = Grant::of(&prepared.plan, &self.host);
         if let Some(grant) = grant.filter(|_| !child.clones) {
@@ -154,6 +155,7 @@ impl Runtime {
                 .place
                 .cgroup()
                 .map_or_else(String::new, Cgroup::name),
+            unit: prepared.place.unit(),
             annotations,
             shares_keyring: prepared.keyring.is_none(),
         };

@@ -1,5 +1,6 @@
 //! The record of a container on disk, and what it says together with the kernel.
 
+use crate::cgroup::systemd::Whose;
 use crate::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -81,12 +82,33 @@ pub(crate) struct Record {
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: PathBuf,
     pub(crate) created: String,
+    /// Below the root of the hierarchy; empty where the container has none of its own.
     pub(crate) cgroup: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<Unit>,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
     /// It has the session keyring of its creator.
     #[serde(default)]
     pub(crate) shares_keyring: bool,
+}
+
+/// The unit of systemd's that a container is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Unit {
+    pub(crate) name: String,
+    /// Of the manager of the user's session, and not of the machine's.
+    pub(crate) user: bool,
+}
+
+impl Unit {
+    pub(crate) fn whose(&self) -> Whose {
+        if self.user {
+            Whose::Users
+        } else {
+            Whose::Machines
+        }
+    }
 }
 
 impl Record {
@@ -170,6 +192,7 @@ mod tests {
             rootfs: "/r".into(),
             created: now(),
             cgroup: "c".into(),
+            unit: None,
             annotations: HashMap::new(),
             shares_keyring: false,
         };

@@ -31,6 +31,20 @@ pub(crate) fn clone_room(
     cgroup: Option<BorrowedFd<'_>>,
     orders: &Orders<'_>,
 ) -> rustix::io::Result<(i32, OwnedFd)> {
+    clone3(namespaces, cgroup, || hostrun_inside::follow(orders))
+}
+
+/// A process in these new namespaces that does nothing until it is killed. Returns pid and pidfd.
+pub(crate) fn clone_holder(namespaces: i32) -> rustix::io::Result<(i32, OwnedFd)> {
+    clone3(namespaces, None, || hostrun_inside::hold_still())
+}
+
+/// `inside` runs in the child: code of the room only.
+fn clone3(
+    namespaces: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    inside: impl FnOnce() -> std::convert::Infallible,
+) -> rustix::io::Result<(i32, OwnedFd)> {
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: i32 = -1;
@@ -47,7 +61,7 @@ pub(crate) fn clone_room(
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
-    // fork(2). It runs only `follow`, which neither allocates nor locks and never returns, so no
+    // fork(2). It runs only `inside`, which neither allocates nor locks and never returns, so no
     // state another thread left half-done in that copy is ever touched.
     let result = unsafe {
         libc::syscall(
@@ -57,36 +71,7 @@ pub(crate) fn clone_room(
         )
     };
     if result == 0 {
-        hostrun_inside::follow(orders);
-    }
-    let pid = check(result)?;
-    // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok((i32::try_from(pid).unwrap_or(i32::MAX), pidfd))
-}
-
-/// A process in a new user namespace that does nothing until it is killed. Returns pid and pidfd.
-pub(crate) fn clone_holder() -> rustix::io::Result<(i32, OwnedFd)> {
-    const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-    let mut pidfd: i32 = -1;
-    // SAFETY: all zeroes is a valid clone_args, clone(2).
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = u64::from(libc::CLONE_NEWUSER.cast_unsigned())
-        | u64::from(libc::CLONE_PIDFD.cast_unsigned())
-        | CLONE_CLEAR_SIGHAND;
-    args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
-    // fork(2). It runs only `hold_still`, which neither allocates nor locks and never returns.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            size_of::<libc::clone_args>(),
-        )
-    };
-    if result == 0 {
-        hostrun_inside::hold_still();
+        inside();
     }
     let pid = check(result)?;
     // SAFETY: the kernel stored a new descriptor there, which nobody else owns.

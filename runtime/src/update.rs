@@ -1,8 +1,10 @@
 //! Changing the limits of a container that exists.
 
+use crate::cgroup::systemd::{self, Manager};
 use crate::cgroup::{Overlaid, Resources, overlay};
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::Unit;
 use oci_spec::runtime::LinuxResources;
 
 impl Container {
@@ -34,9 +36,28 @@ impl Container {
         let cgroup = self
             .cgroup(Some(&record))?
             .ok_or_else(|| self.wrong_state(OPERATION, "its cgroup is gone"))?;
+        if let Some(unit) = &record.unit {
+            cgroup.check_usage(&change)?;
+            change_unit(unit, &merged, resources)?;
+        }
         cgroup.update(&change)?;
         linux.set_resources(Some(merged));
         spec.set_linux(Some(linux));
         self.dir().replace_config(&crate::bundle::to_bytes(&spec)?)
     }
+}
+
+/// systemd knows the limits as well: it writes them anew at a daemon-reload.
+fn change_unit(unit: &Unit, merged: &LinuxResources, given: &LinuxResources) -> Result<()> {
+    let mut manager = Manager::connect(unit.whose())?;
+    // A quota and its period are one property, so all that is known is told; what was once given as a
+    // file may be older than what is given now.
+    let mut all = merged.clone();
+    all.set_unified(given.unified().clone());
+    let mut properties = manager.limits(&all);
+    let rules = given.devices().as_deref().unwrap_or_default();
+    if !rules.is_empty() {
+        properties.extend(systemd::devices(rules));
+    }
+    Ok(manager.set(&unit.name, properties)?)
 }

@@ -86,7 +86,7 @@ pub(super) fn start(
     request: Request,
     terminal: Option<Connection>,
 ) -> Result<(Running, Option<Relay>)> {
-    let runtime = Runtime::open(&globals.root)?;
+    let runtime = globals.runtime()?;
     let (running, relay) = attend::start(
         &runtime,
         &ContainerId::new(record.id())?,

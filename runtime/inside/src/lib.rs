@@ -46,7 +46,8 @@ pub fn follow(orders: &Orders<'_>) -> ! {
     sys::exit(1)
 }
 
-/// Does nothing until it is killed or its parent dies: a process that only holds a namespace.
+/// Does nothing until it is killed or its parent dies: a process that only holds
+/// a namespace, or a place in a unit of systemd's.
 pub fn hold_still() -> ! {
     if session::tie_to_parent_alone().is_ok() {
         sys::pause();

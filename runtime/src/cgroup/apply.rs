@@ -54,7 +54,7 @@ pub(crate) fn update(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
 }
 
 /// `memory.checkBeforeUpdate`: lowering a limit below what is in use would kill.
-fn refuse_below_usage(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
+pub(super) fn refuse_below_usage(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
     let usage = || -> Option<u64> {
         let text = dir::read(cgroup.as_fd(), "memory.current").ok()?;
         text.trim().parse().ok()

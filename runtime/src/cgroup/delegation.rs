@@ -15,7 +15,13 @@ const LIST: &str = "/sys/kernel/cgroup/delegate";
 const USUAL: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
 
 impl Cgroup {
-    pub(super) fn delegate(&self, owner: u32) -> Result<()> {
+    /// Hands it to another user: the directory and the files that the kernel names for that, so that a
+    /// container may divide its own cgroup, and not lift its own limits (`cgroups(7)`, "Cgroup
+    /// delegation").
+    ///
+    /// # Errors
+    /// `Permission`.
+    pub(crate) fn delegate(&self, owner: u32) -> Result<()> {
         self.give(Uid::from_raw(owner))
             .map_err(|errno| self.failed("change the owner of", errno))
     }

@@ -63,6 +63,20 @@ fn table(rules: &[rule::Rule]) -> Result<table::Table, Vec<Problem>> {
     })
 }
 
+/// Devices as `DeviceAllow=` of systemd names them, each with its accesses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AllowList(pub(crate) Vec<(String, String)>);
+
+/// At least what the rules allow, for systemd's own filter, which knows no exceptions: it stands beside
+/// ours, and what either forbids is forbidden. `None` where everything is allowed.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn allow_list(rules: &[LinuxDeviceCgroup]) -> Result<Option<AllowList>, Vec<Problem>> {
+    let table = table(&rule::parse(rules)?)?;
+    Ok((!table.allows_all()).then(|| AllowList(table.allowed())))
+}
+
 /// Loads the program and attaches it to a new cgroup.
 ///
 /// # Errors

@@ -92,6 +92,23 @@ impl Cgroup {
         apply::update(self, resources)
     }
 
+    /// `memory.checkBeforeUpdate`, for those who tell others about new limits first.
+    ///
+    /// # Errors
+    /// `InvalidValue` where a limit is below what is in use.
+    pub(crate) fn check_usage(&self, resources: &Resources) -> Result<()> {
+        apply::refuse_below_usage(self, resources)
+    }
+
+    /// Limits the number of its tasks.
+    ///
+    /// # Errors
+    /// `NotFound` without the controller, too.
+    pub(crate) fn limit_tasks(&self, limit: u32) -> Result<()> {
+        dir::write(self.as_fd(), "pids.max", &limit.to_string())
+            .map_err(|errno| self.failed("limit tasks of", errno))
+    }
+
     pub(super) fn failed(&self, op: &'static str, errno: Errno) -> CgroupError {
         let error = CgroupError::sys(op, format!("cgroup {}", self.path), errno);
         match errno {

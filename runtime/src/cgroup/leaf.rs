@@ -80,19 +80,30 @@ impl Leaf {
         Ok(leaf)
     }
 
+    /// Sets limits and device filter of a cgroup that somebody else made for this container: nothing is
+    /// undone on drop.
+    ///
+    /// # Errors
+    /// As [`Leaf::create`], and `NotFound`.
+    pub(crate) fn adopt(
+        root: &CgroupRoot,
+        path: &CgroupPath,
+        resources: &Resources,
+    ) -> Result<Cgroup> {
+        let cgroup = Cgroup::open(root, path)?.ok_or_else(|| opening(path, Errno::NOENT))?;
+        if resources.has_limits() {
+            controllers::enable(root, path, cgroup.as_fd(), &resources.needs)?;
+        }
+        apply::apply(&cgroup, resources)?;
+        if let Some(program) = &resources.devices {
+            devices::attach(&cgroup, program)?;
+        }
+        Ok(cgroup)
+    }
+
     /// The cgroup, for statistics and the like while it is still ours to undo.
     pub(crate) fn cgroup(&self) -> &Cgroup {
         &self.cgroup
-    }
-
-    /// Hands it to another user: the directory and the files that the kernel names for that, so that a
-    /// container may divide its own cgroup, and not lift its own limits (`cgroups(7)`, "Cgroup
-    /// delegation").
-    ///
-    /// # Errors
-    /// `Permission`.
-    pub(crate) fn delegate(&self, owner: u32) -> Result<()> {
-        self.cgroup.delegate(owner)
     }
 
     /// Keeps the cgroup.

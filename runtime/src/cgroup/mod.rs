@@ -16,12 +16,6 @@
 //! loop, and has no unsafe code: `bpf(2)` is in `crate::sys::bpf`. What libcgroups does and what it does
 //! not is in docs/decisions/0003-cgroups.md.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "pause, statistics and process lists are used by verbs that come after the first start"
-)]
-
 mod apply;
 mod controllers;
 mod delegation;
@@ -38,20 +32,19 @@ mod overlay;
 mod path;
 mod resources;
 mod stats;
+pub(crate) mod systemd;
 mod walk;
 mod watcher;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use controllers::Controllers;
-pub(crate) use error::{CgroupError, CgroupErrorKind, Result};
-pub(crate) use events::State;
+pub(crate) use error::{CgroupError, CgroupErrorKind};
 pub(crate) use group::Cgroup;
 pub(crate) use leaf::Leaf;
 pub(crate) use mount::CgroupRoot;
 pub(crate) use overlay::{Overlaid, overlay};
 pub(crate) use path::CgroupPath;
-pub(crate) use resources::{Problem, Resources};
+pub(crate) use resources::Resources;
 pub use stats::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
 pub(crate) use watcher::Watcher;

@@ -15,6 +15,7 @@ pub(crate) mod mounts;
 pub(crate) mod namespaces;
 pub(crate) mod netdevices;
 pub(crate) mod options;
+mod place;
 pub(crate) mod process;
 pub(crate) mod refusal;
 pub(crate) mod sources;
@@ -23,7 +24,7 @@ pub(crate) mod sysctls;
 mod tests;
 pub(crate) mod treatment;
 
-use crate::cgroup::{CgroupPath, Resources};
+use crate::cgroup::Resources;
 use crate::error::Result;
 use crate::host::Caller;
 use crate::id::ContainerId;
@@ -35,6 +36,7 @@ use mounts::RootPlan;
 use namespaces::{Kind, Namespaces};
 use netdevices::NetDevicePlan;
 use oci_spec::runtime::{Linux, Process, Spec};
+pub(crate) use place::PlacePlan;
 use process::ProcessPlan;
 use refusal::Refusals;
 use sources::SourcePlan;
@@ -54,7 +56,7 @@ pub(crate) struct Plan {
     pub(crate) domainname: Option<Vec<u8>>,
     pub(crate) sysctls: Vec<SysctlPlan>,
     /// `None` only while refusals are pending.
-    pub(crate) cgroup: Option<CgroupPath>,
+    pub(crate) place: Option<PlacePlan>,
     pub(crate) resources: Resources,
     pub(crate) seccomp: Option<Filter>,
     /// Who answers what the filter leaves open.
@@ -78,6 +80,8 @@ pub(crate) struct Facts {
     pub(crate) landlock: u32,
     /// Who asks.
     pub(crate) caller: Caller,
+    /// Are containers units of systemd's?
+    pub(crate) systemd: bool,
 }
 
 impl Plan {
@@ -123,7 +127,7 @@ impl Plan {
                 &mut refusals,
             ),
             sysctls: sysctls::plan(linux, &namespaces, &mut refusals),
-            cgroup: cgroup_path(id, linux, &mut refusals),
+            place: place::plan(id, spec, linux, facts, &mut refusals),
             resources: resources(linux, &mut refusals),
             seccomp: filter::plan(linux, &mut refusals),
             listener: filter::listener(linux, &mut refusals),
@@ -138,23 +142,6 @@ impl Plan {
         refuse_terminal_without_devpts(&plan, &mut refusals);
         refusals.finish()?;
         Ok(plan)
-    }
-}
-
-impl Plan {
-    /// The host's user who gets the container's cgroup, "Cgroup ownership" of the spec: whoever the
-    /// process is, where it has a cgroup namespace and a cgroup file system that it may write to.
-    pub(crate) fn cgroup_owner(&self) -> Option<u32> {
-        let writable = |mount: &mounts::MountPlan| {
-            matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"cgroup2")
-                && mount.own.of_new() & options::RDONLY == 0
-        };
-        let given = self.namespaces.creates(Kind::Cgroup) && self.root.mounts.iter().any(writable);
-        let owner = match &self.namespaces.maps {
-            Some(maps) => maps.uids.outside(self.process.uid)?,
-            None => self.process.uid,
-        };
-        (given && owner != 0).then_some(owner)
     }
 }
 
@@ -295,12 +282,6 @@ fn name(
         refusals.refuse(json, "is longer than 64 bytes");
     }
     Some(value.as_bytes().to_vec())
-}
-
-fn cgroup_path(id: &ContainerId, linux: &Linux, refusals: &mut Refusals) -> Option<CgroupPath> {
-    CgroupPath::for_container(linux.cgroups_path().as_deref(), id.as_str())
-        .map_err(|error| refusals.refuse("linux.cgroupsPath", error))
-        .ok()
 }
 
 fn resources(linux: &Linux, refusals: &mut Refusals) -> Resources {

@@ -18,6 +18,7 @@ pub(super) const FACTS: Facts = Facts {
         gid: 0,
         capabilities: u64::MAX,
     },
+    systemd: false,
 };
 
 fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {

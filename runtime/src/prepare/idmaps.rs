@@ -73,7 +73,8 @@ impl Idmaps {
 
 /// A namespace lives as long as a descriptor of it, so the process that it was made with goes.
 fn create(maps: &Maps, host: &Host) -> Result<OwnedFd> {
-    let (pid, pidfd) = sys::clone_holder().at("create", "a user namespace to map ids with")?;
+    let (pid, pidfd) =
+        sys::clone_holder(libc::CLONE_NEWUSER).at("create", "a user namespace to map ids with")?;
     let holder = Child::new(pid, pidfd);
     host.write(&format!("{pid}/uid_map"), maps.uids.text().as_bytes())?;
     host.write(&format!("{pid}/gid_map"), maps.gids.text().as_bytes())?;

@@ -3,6 +3,7 @@
 
 mod idmaps;
 mod place;
+mod scope;
 pub(crate) mod state_dir;
 mod trees;
 

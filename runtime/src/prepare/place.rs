@@ -1,10 +1,13 @@
-//! Where a container's processes are: a cgroup of their own, or, for an ordinary user who may not make
-//! one and asked for no limit, wherever the caller is.
+//! Where a container's processes are: a cgroup of their own, a scope of systemd's, or, for an ordinary
+//! user who may not make a cgroup and asked for no limit, wherever the caller is.
 
+use super::scope::Scope;
+use crate::cgroup::systemd::{UnitPlan, Whose};
 use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Leaf, Resources};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::plan::Plan;
+use crate::plan::{PlacePlan, Plan};
+use crate::state::Unit;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// A place that was made; undone when dropped before [`Place::commit`].
@@ -12,6 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub(crate) enum Place {
     /// A cgroup of the container's own.
     Own(Leaf),
+    /// A transient unit, made by the service manager.
+    Scope(Box<Scope>),
     /// The caller's cgroup, which nobody may limit, freeze or kill as the container's.
     Callers,
 }
@@ -23,9 +28,14 @@ impl Place {
     /// What the kernel answers; for an ordinary user without a delegated cgroup, which limits could
     /// not be applied.
     pub(crate) fn make(plan: &Plan, host: &Host, rootless: Option<bool>) -> Result<Place> {
-        let path = plan.cgroup.as_ref().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidSpec, "create cgroup", "").because("it has no path")
-        })?;
+        let path = match &plan.place {
+            Some(PlacePlan::Unit(unit)) => return scope(unit, plan, host)?.given(plan),
+            Some(PlacePlan::Path(path)) => path,
+            None => {
+                return Err(Error::new(ErrorKind::InvalidSpec, "create cgroup", "")
+                    .because("it has no path"));
+            }
+        };
         let leaf = match leaf(path, &plan.resources, host) {
             Ok(leaf) => leaf,
             Err(error) if may_do_without(&error, host, rootless) => {
@@ -33,10 +43,34 @@ impl Place {
             }
             Err(error) => return Err(error),
         };
-        if let Some(owner) = plan.cgroup_owner() {
-            leaf.delegate(owner)?;
+        Place::Own(leaf).given(plan)
+    }
+
+    /// Gives the cgroup to whom the plan says.
+    fn given(self, plan: &Plan) -> Result<Place> {
+        if let Some((owner, cgroup)) = plan.cgroup_owner().zip(self.cgroup()) {
+            cgroup.delegate(owner)?;
         }
-        Ok(Place::Own(leaf))
+        Ok(self)
+    }
+
+    /// The container's first process is there.
+    ///
+    /// # Errors
+    /// What the service manager or the kernel answers.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        match self {
+            Place::Scope(scope) => scope.settle(),
+            Place::Own(_) | Place::Callers => Ok(()),
+        }
+    }
+
+    /// The unit it is.
+    pub(crate) fn unit(&self) -> Option<Unit> {
+        match self {
+            Place::Scope(scope) => Some(scope.unit()),
+            Place::Own(_) | Place::Callers => None,
+        }
     }
 
     /// For `CLONE_INTO_CGROUP`.
@@ -48,16 +82,30 @@ impl Place {
     pub(crate) fn cgroup(&self) -> Option<&Cgroup> {
         match self {
             Place::Own(leaf) => Some(leaf.cgroup()),
+            Place::Scope(scope) => Some(scope.cgroup()),
             Place::Callers => None,
         }
     }
 
     /// Keeps it.
     pub(crate) fn commit(self) {
-        if let Place::Own(leaf) = self {
-            leaf.commit();
+        match self {
+            Place::Own(leaf) => drop(leaf.commit()),
+            Place::Scope(scope) => scope.commit(),
+            Place::Callers => {}
         }
     }
+}
+
+/// Of the machine's manager, or of that of the user's session, where programs cannot be loaded.
+fn scope(unit: &UnitPlan, plan: &Plan, host: &Host) -> Result<Place> {
+    let ordinary = is_ordinary(host);
+    let scope = if ordinary {
+        Scope::start(unit, &plan.resources.without_devices(), Whose::Users)?
+    } else {
+        Scope::start(unit, &plan.resources, Whose::Machines)?
+    };
+    Ok(Place::Scope(Box::new(scope)))
 }
 
 fn leaf(path: &CgroupPath, resources: &Resources, host: &Host) -> Result<Leaf> {

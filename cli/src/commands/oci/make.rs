@@ -181,7 +181,7 @@ impl Order<'_> {
         let terminal = wants_terminal(&bundle);
         check_terminal(detached, terminal, self.handover.console_socket.is_some())?;
         super::check_cgroup_driver(globals)?;
-        let runtime = Runtime::open(&globals.root)?;
+        let runtime = globals.runtime()?;
         let console = self.handover.console_socket.as_deref();
         let console = console.map(socket::connect).transpose()?;
         let activated = activation::count();

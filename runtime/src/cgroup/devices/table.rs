@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rule::{ALL, Kind, Rule};
+use super::rule::{ALL, Kind, MKNOD, READ, Rule, WRITE};
 
 /// Keeps the program in the reach of a jump. Only lists with hundreds of rules for a minor number of any
 /// major number come near.
@@ -46,6 +46,39 @@ impl Table {
                 && section.majors.is_empty()
                 && section.minors.is_empty()
         })
+    }
+}
+
+impl Table {
+    /// Every device that may be used at all, as `/dev/char/1:3`, `char-136` and `char-*`.
+    pub(super) fn allowed(&self) -> Vec<(String, String)> {
+        let sections = [("char", &self.char), ("block", &self.block)];
+        let mut all = Vec::new();
+        for (kind, section) in sections {
+            // A minor number of any major one has no name there.
+            let any = section
+                .minors
+                .values()
+                .fold(section.other, |any, bits| any | bits);
+            all.push((format!("{kind}-*"), any));
+            let majors = section.majors.iter();
+            all.extend(majors.map(|(major, bits)| (format!("{kind}-{major}"), *bits)));
+            let exact = section.exact.iter();
+            all.extend(
+                exact.map(|((major, minor), bits)| (format!("/dev/{kind}/{major}:{minor}"), *bits)),
+            );
+        }
+        let letters = |bits: u8| {
+            let named = [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].into_iter();
+            named
+                .filter(|(bit, _)| bits & bit != 0)
+                .map(|(_, letter)| letter)
+                .collect()
+        };
+        all.into_iter()
+            .filter(|(_, bits)| *bits != 0)
+            .map(|(device, bits)| (device, letters(bits)))
+            .collect()
     }
 }
 

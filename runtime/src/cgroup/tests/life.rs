@@ -139,7 +139,7 @@ fn a_cgroup_is_given_to_another_user_without_its_limits() {
         return;
     };
     let leaf = parent.leaf("x", "{}").unwrap();
-    leaf.delegate(4711).unwrap();
+    leaf.cgroup().delegate(4711).unwrap();
     let dir = parent.root.path().join(&parent.name).join("x");
     let owner = |file: &str| std::fs::metadata(dir.join(file)).unwrap().uid();
     for (file, wanted) in [
