@@ -73,7 +73,9 @@ impl Entries {
             match name {
                 [] | [b'.', 0, ..] | [b'.', b'.', 0, ..] => {}
                 // The kernel ends every name with a zero byte.
-                name if name.contains(&0) => return Ok(Some(name.as_ptr().cast())),
+                name if name.iter().position(|byte| *byte == 0).is_some() => {
+                    return Ok(Some(name.as_ptr().cast()));
+                }
                 _ => return Err(Errno(libc::EIO)),
             }
         }
