@@ -55,7 +55,7 @@ test-clients: build ## podman, Docker and containerd with hostrun below them, ea
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE) $(CLIENTS)
 
 # runc knows no images, and some run in the virtual machine
-ORACLE_TESTS = $(filter-out conformance detached flags images library limits changes scopes profile readme schema clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
+ORACLE_TESTS = $(filter-out conformance detached doctor flags images library limits changes scopes profile readme schema clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bundles;
 pub(crate) mod containers;
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod run;

@@ -1,5 +1,6 @@
 //! What each verb does: its arguments as typed, then calls of the libraries.
 
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod init;

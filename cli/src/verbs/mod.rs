@@ -43,10 +43,10 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, containers, exec, images, run, update};
+use args::{bundles, containers, doctor, exec, images, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 24] = [
+pub(crate) const VERBS: [Verb; 25] = [
     verb!(
         "run",
         "Run a command in a new container",
@@ -102,6 +102,13 @@ pub(crate) const VERBS: [Verb; 24] = [
         Containers,
         containers::Inspect,
         commands::inspect::main
+    ),
+    verb!(
+        "doctor",
+        "Check this machine, and say how to fix it",
+        Containers,
+        doctor::Doctor,
+        commands::doctor::main
     ),
     verb!(
         "load",
