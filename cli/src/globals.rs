@@ -48,6 +48,8 @@ pub(crate) struct Globals {
     pub(crate) store: PathBuf,
     /// Whether the caller said where that is.
     pub(crate) store_given: bool,
+    /// Whether containers go without a cgroup where none is to be had; unless said, for all but root.
+    pub(crate) rootless: Option<bool>,
     /// A file that also gets the error.
     pub(crate) log: Option<PathBuf>,
     /// Whether that file holds JSON lines.
@@ -71,6 +73,10 @@ impl Globals {
     /// As [`Runtime::open`].
     pub(crate) fn runtime(&self) -> Result<Runtime> {
         let runtime = Runtime::open(&self.root)?;
+        let runtime = match self.rootless {
+            Some(rootless) => runtime.with_rootless(rootless),
+            None => runtime,
+        };
         Ok(if self.systemd_cgroup {
             runtime.with_systemd_cgroup()
         } else {
@@ -86,6 +92,7 @@ impl Globals {
             root_given: false,
             store: PathBuf::from("/var/lib/hostrun"),
             store_given: false,
+            rootless: None,
             log: None,
             log_json: false,
             debug: false,
@@ -207,7 +214,8 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
             };
         }
         "--cgroup-manager" => globals.systemd_cgroup = value == "systemd",
-        "--criu" | "--rootless" | "--config" => {}
+        "--rootless" => globals.rootless = yes_no_or_auto(value)?,
+        "--criu" | "--config" => {}
         _ => {
             // The monitor of a detached container works from another directory.
             let path = std::path::absolute(value).map_err(|error| {
@@ -221,6 +229,18 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// As runc takes it; `auto` and nothing leave it to the runtime.
+fn yes_no_or_auto(value: &OsStr) -> Result<Option<bool>> {
+    match value.to_str().unwrap_or_default() {
+        "" | "auto" => Ok(None),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Some(true)),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Some(false)),
+        other => Err(report::usage(format!(
+            "--rootless '{other}' is not true, false or auto"
+        ))),
+    }
 }
 
 #[cfg(test)]

@@ -248,6 +248,24 @@ fn a_limit_without_a_delegated_cgroup_is_refused_and_named() -> Result<()> {
     })
 }
 
+#[test]
+fn whoever_says_not_to_be_rootless_needs_a_cgroup() -> Result<()> {
+    at_home(|home| {
+        let bundle = home.bundle()?;
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let run = |rootless: &str| {
+            let id = home.stage.id();
+            home.call(&["--rootless", rootless, "run", "--bundle", &dir, &id])
+                .run()
+        };
+        ensure!(run("false")?.code() != 0, "it ran without a cgroup");
+        ensure!(run("perhaps")?.code() != 0, "no such word");
+        run("true")?.ok()?;
+        run("auto")?.ok()?;
+        Ok(())
+    })
+}
+
 /// A cgroup that is the user's, and one in it for the caller; the user's processes start there.
 fn delegate(stage: &Stage) -> Result<[String; 2]> {
     let outer = format!("{}/user", stage.cgroup());

@@ -51,13 +51,18 @@ impl Runtime {
     fn of(dir: OwnedFd, root: &Path) -> Result<Runtime> {
         let stat = fstat(&dir).at("check", root.display())?;
         let owned = stat.st_uid == rustix::process::geteuid().as_raw();
+        let why = if owned {
+            "others can write to it"
+        } else {
+            "it belongs to another user"
+        };
         if !owned || stat.st_mode & 0o022 != 0 {
             return Err(Error::new(
                 ErrorKind::Denied,
                 "use state root",
                 root.display().to_string(),
             )
-            .because("others can write to it")
+            .because(why)
             .with_hint("it must belong to the caller, with mode 0700 or 0755"));
         }
         Ok(Runtime {

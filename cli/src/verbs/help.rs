@@ -52,7 +52,7 @@ const RUNC_OPTIONS: &str = "  --debug             tell each stage of a start
   --log-format F      text or json
   --root DIR          container state [default: /run/runc]
   --systemd-cgroup    have systemd make the cgroups
-  --rootless B        accepted
+  --rootless B        go without a cgroup: true, false or auto
   --criu PATH         accepted
   --help, -h          print this help
   --version, -v       print what this is";
