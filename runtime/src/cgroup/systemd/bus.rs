@@ -49,6 +49,11 @@ impl Bus {
         Err(last)
     }
 
+    /// All that follows may take so long.
+    pub(super) fn wait_for(&mut self, timeout: Duration) {
+        self.deadline = Instant::now() + timeout;
+    }
+
     fn to(address: &Address, timeout: Duration) -> Result<Self> {
         let stream = UnixStream::connect(&address.path)?;
         let mut bus = Self {

@@ -19,6 +19,9 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 /// How long all that is asked of a manager over one connection may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often a manager is asked who it is; all of them together take as long as that.
+const GREETINGS: u32 = 6;
+
 /// Whose units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
@@ -40,16 +43,30 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Connects; one round trip for each of two facts.
+    /// Connects; one round trip for each of two facts. A manager that reloads its units may forget a
+    /// connection it has just accepted, so one that does not answer soon is given up for another.
     ///
     /// # Errors
     /// `Unsupported` where there is none, `TimedOut`, `Permission`.
     pub(crate) fn connect(whose: Whose) -> Result<Self> {
+        let mut outcome = Self::greet(whose);
+        for _again in 1..GREETINGS {
+            match &outcome {
+                Err(error) if error.kind == CgroupErrorKind::TimedOut => {
+                    outcome = Self::greet(whose);
+                }
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    fn greet(whose: Whose) -> Result<Self> {
         let addresses = match whose {
             Whose::Machines => bus::of_the_machine(),
             Whose::Users => bus::of_the_user(),
         };
-        let bus = Bus::connect(&addresses, PATIENCE).map_err(|error| {
+        let bus = Bus::connect(&addresses, PATIENCE / GREETINGS).map_err(|error| {
             failed("connect to", "systemd", &error).hint(
                 "systemd cgroup flag passed, but systemd support for managing cgroups is not available",
             )
@@ -66,6 +83,7 @@ impl Manager {
         let digits = digits.get(..end.unwrap_or(digits.len()));
         manager.version = digits.unwrap_or_default().parse().unwrap_or(0);
         manager.cgroup = manager.fact("ControlGroup")?;
+        manager.bus.wait_for(PATIENCE);
         Ok(manager)
     }
 
