@@ -190,15 +190,16 @@ fn timed_out(error: Error) -> Error {
     }
 }
 
-/// The machine's manager: its private socket is there even where no bus runs.
+/// The machine's manager. The bus keeps a request while the manager reloads, which the manager's
+/// private socket does not; but that one is there even where no bus runs.
 pub(super) fn of_the_machine() -> Vec<Address> {
     let at = |path: &str, shared| Address {
         path: PathBuf::from(path),
         shared,
     };
     vec![
-        at("/run/systemd/private", false),
         at("/run/dbus/system_bus_socket", true),
+        at("/run/systemd/private", false),
     ]
 }
 
