@@ -58,14 +58,19 @@ impl Covers {
     }
 }
 
-fn find_null(root: Fd) -> sys::Result<Fd> {
+/// The container's null device.
+pub(crate) fn find_null(root: Fd) -> sys::Result<Fd> {
     let null = paths::find(root, c"dev/null")?;
-    let found = sys::stat(null, c"")?;
-    if found.mode & libc::S_IFMT == libc::S_IFCHR && found.number == libc::makedev(1, 3) {
+    if is_null(&sys::stat(null, c"")?) {
         return Ok(null);
     }
     sys::close(null);
     Err(Errno(libc::ENODEV))
+}
+
+/// Is it the null device, under whatever name?
+pub(crate) fn is_null(found: &sys::Stat) -> bool {
+    found.mode & libc::S_IFMT == libc::S_IFCHR && found.number == libc::makedev(1, 3)
 }
 
 /// Covers each masked path that exists.

@@ -19,6 +19,7 @@ mod landlock;
 mod limits;
 mod mounts;
 mod namespaces;
+mod null;
 mod old_kernel;
 pub mod orders;
 mod paths;
@@ -94,10 +95,11 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // programs of the host; while a procfs can still be made.
     label::set_for_exec(orders)?;
     // The terminal lives in the new devpts and covers the new /dev/console.
-    let stdio = console::allocate(orders)?;
+    let mut stdio = console::allocate(orders)?;
     // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
     let cwd = exec::find_cwd(orders);
     if let Some(root) = &orders.root {
+        null::turn(root, &mut stdio);
         // Last of the mounts: every directory they needed exists by now.
         root::make_readonly(root)?;
         // The old tree goes away; only descriptors of ours still know the host's files.
