@@ -30,6 +30,7 @@ mod agent;
 mod attend;
 mod bundle;
 mod cgroup;
+mod checkpoint;
 mod clone;
 mod container;
 mod control;
@@ -68,6 +69,7 @@ mod watch;
 
 pub use bundle::Bundle;
 pub use cgroup::{CpuStats, DeviceIo, HugePages, MemoryStats, PidsStats, Pressure, Stall, Stats};
+pub use checkpoint::{CgroupsMode, Checkpoint};
 pub use container::Container;
 pub use deletion::Deleted;
 pub use error::{Error, ErrorKind, Result};

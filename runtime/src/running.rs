@@ -94,6 +94,16 @@ impl Running {
         }
     }
 
+    /// A process that criu has made a child of this one.
+    pub(crate) fn restored(pid: i32, pidfd: Option<OwnedFd>, console: Option<OwnedFd>) -> Running {
+        Running {
+            pid,
+            pidfd,
+            console,
+            timings: Timings::start(),
+        }
+    }
+
     fn handle(&self) -> Result<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd).ok_or_else(|| {
             Error::new(ErrorKind::WrongState, "reach process", self.pid.to_string())

@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod bpf;
+pub(crate) mod spawn;
 
 use hostrun_inside::Orders;
 use rustix::io::Errno;

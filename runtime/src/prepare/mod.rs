@@ -23,6 +23,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::Stdio as Inherited;
 use std::sync::Arc;
 pub(crate) use trees::{Tree, Trees, clone_propagation};
 
@@ -62,6 +63,21 @@ pub(crate) struct Line {
 pub(crate) struct Streams([Option<OwnedFd>; 3]);
 
 impl Streams {
+    /// Resolves what was asked for.
+    pub(crate) fn of(stdio: Stdio) -> Result<Streams> {
+        streams(stdio)
+    }
+
+    /// Gives them to another program.
+    pub(crate) fn give(self, command: &mut std::process::Command) {
+        let [stdin, stdout, stderr] = self.0;
+        let stream = |own: Option<OwnedFd>| own.map_or_else(Inherited::inherit, Inherited::from);
+        command
+            .stdin(stream(stdin))
+            .stdout(stream(stdout))
+            .stderr(stream(stderr));
+    }
+
     pub(crate) fn numbers(&self) -> [Fd; 3] {
         let [stdin, stdout, stderr] = &self.0;
         let number =
