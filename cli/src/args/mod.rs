@@ -1,6 +1,7 @@
 //! The command line exactly as typed: one struct a verb, so that only the chosen verb's tree is ever built.
 
 pub(crate) mod bundles;
+pub(crate) mod checkpoint;
 pub(crate) mod containers;
 pub(crate) mod doctor;
 pub(crate) mod exec;

@@ -43,10 +43,10 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, containers, doctor, exec, images, run, update};
+use args::{bundles, checkpoint, containers, doctor, exec, images, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 25] = [
+pub(crate) const VERBS: [Verb; 27] = [
     verb!(
         "run",
         "Run a command in a new container",
@@ -207,6 +207,20 @@ pub(crate) const VERBS: [Verb; 25] = [
         Bundles,
         bundles::Spec,
         commands::oci::spec::main
+    ),
+    verb!(
+        "checkpoint",
+        "Save a running container to images",
+        Bundles,
+        checkpoint::Checkpoint,
+        commands::oci::checkpoint::checkpoint
+    ),
+    verb!(
+        "restore",
+        "Make a container of saved images",
+        Bundles,
+        checkpoint::Restore,
+        commands::oci::checkpoint::restore
     ),
     verb!(
         "completions",

@@ -276,7 +276,7 @@ pub(super) fn check_terminal(detached: bool, terminal: bool, socket: bool) -> Re
 ///
 /// # Errors
 /// When there is no config.json, or it is none.
-fn load(dir: &Path, config: &Path) -> Result<Bundle> {
+pub(super) fn load(dir: &Path, config: &Path) -> Result<Bundle> {
     let bundle = Bundle::load_config(dir, config)?;
     for key in bundle.unknown_keys() {
         report::warn(&format!("config.json: nobody reads the key '{key}'"));
@@ -306,7 +306,7 @@ pub(super) fn tell_filter(spec: &Spec) {
 }
 
 /// Whether the bundle's process wants a terminal.
-fn wants_terminal(bundle: &Bundle) -> bool {
+pub(super) fn wants_terminal(bundle: &Bundle) -> bool {
     bundle
         .spec()
         .process()

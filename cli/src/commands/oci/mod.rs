@@ -2,6 +2,7 @@
 //! for. `run`, `exec`, `kill` and `ps` also mean something for containers of our own records; which of the two is
 //! meant is decided in `super` by [`Globals::has_records`].
 
+pub(crate) mod checkpoint;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;
