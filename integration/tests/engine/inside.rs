@@ -169,8 +169,9 @@ pub(crate) fn namespaces(engine: &Engine<'_>) -> Result<()> {
 }
 
 pub(crate) fn same_facts(engine: &Engine<'_>) -> Result<()> {
-    const FACTS: &str = "grep -E 'Cap|Seccomp:|NoNewPrivs|Groups|^Sig' /proc/self/status;
-        cut -d ' ' -f 4- /proc/self/mountinfo | sed 's/ - / /; s/[0-9a-f]\\{20,\\}/ID/g; s/lowerdir=[^ ]*//' | sort;
+    const FACTS: &str = "grep -E 'Cap|Seccomp:|NoNewPrivs|Groups|^SigBlk|^SigCgt' /proc/self/status;
+        awk '{ print $4, $5, ($4 == \"/null\" ? \"\" : $6) }' /proc/self/mountinfo |
+        sed 's/[0-9a-f]\\{20,\\}/ID/g' | sort;
         ls -l /dev | awk '{print $1, $3, $4, $5, $6, $NF}' | sort; ls /proc/self/fd | wc -l; ulimit -a; umask;
         cat /proc/self/oom_score_adj; env | sort; cat /proc/1/cgroup | tail -n 1; pwd; id";
     let folder = engine.world().dir();
