@@ -59,9 +59,10 @@ ORACLE_TESTS = $(filter-out conformance detached doctor flags images library lim
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 
-test-vm: build ## limits, scopes and labels, in virtual machines with every controller: runc and crun first
+test-vm: build ## limits, scopes, labels and checkpoints, in virtual machines with every controller: runc and crun first
 	integration/vm/limits $(HOSTRUN)
 	integration/vm/labels $(HOSTRUN)
+	integration/vm/checkpoint $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test kill_steps --test race

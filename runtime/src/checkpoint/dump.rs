@@ -37,8 +37,9 @@ impl Container {
                 ),
             );
         }
-        let parent = checkpoint.parent()?;
+        // Made first: the parent's path leads through it.
         let images = Images::make(&checkpoint.image_path)?;
+        let parent = checkpoint.parent()?;
         images.refuse_links()?;
         let work = checkpoint.work()?;
         let logs = work.as_ref().unwrap_or(&images);
