@@ -118,7 +118,16 @@ fn cve_2019_5736_the_binary_is_sealed_while_a_container_is_made() -> Result<()> 
         let path = format!("/proc/{}/ns/pid", neighbour.pid()?);
         let joined = stage.bundle()?.namespace("pid", Some(Path::new(&path)));
         let shared = stage.bundle()?.without_namespace("pid");
-        for bundle in [stage.bundle()?, joined, shared] {
+        // maps that do not know the file's owner bind nobody who was in that namespace before
+        let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        let mapped = stage
+            .bundle()?
+            .namespace("pid", Some(Path::new(&path)))
+            .namespace("user", None)
+            .set("/linux/uidMappings", maps.clone())
+            .set("/linux/gidMappings", maps)
+            .without_mount("/proc");
+        for bundle in [stage.bundle()?, joined, shared, mapped] {
             let id = create_with(stage, &copy, &bundle)?;
             let state = stage.call(["state", &id]).run()?.ok()?;
             let state: serde_json::Value = serde_json::from_str(&state)?;

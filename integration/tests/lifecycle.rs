@@ -178,6 +178,12 @@ fn a_parked_process_has_its_user_already_and_little_to_lose() -> Result<()> {
             ensure!(has & !(kill | admin) == 0, "{set} is {has:x}");
         }
         container.start()?;
+        if stage.runtime().is_runc() {
+            // its start does not wait for execve
+            wait_for("the program", || {
+                status(pid, "Name").is_ok_and(|name| name == "sleep")
+            })?;
+        }
         assert_eq!(status(pid, "Name")?, "sleep");
         assert_eq!(status(pid, "CapBnd")?, "0000000000000020");
         assert_eq!(status(pid, "CapEff")?, "0000000000000000");

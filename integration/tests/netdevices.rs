@@ -101,7 +101,10 @@ fn a_device_moves_into_a_network_that_is_joined_and_stays_there() -> Result<()> 
         let pair = [
             "ip", "link", "add", "eth7", "type", "veth", "peer", "name", "eth8",
         ];
-        host::command("nsenter", [net.as_str()], pair)?;
+        // the first one goes with its other end, whose network the kernel takes down in its own time
+        host::wait_for("the name is free", || {
+            host::command("nsenter", [net.as_str()], pair).is_ok()
+        })?;
         let out = run(stage, &bundle)?;
         ensure!(out.code() == 125, "accepted: {}", out.stdout());
         ensure!(out.stderr().contains("EEXIST"), "{}", out.stderr());

@@ -133,8 +133,19 @@ fn fields_that_contradict_each_other_are_refused() -> Result<()> {
             let mapped = loud(stage)?.set("/linux/uidMappings", mapping);
             refuse(stage, "mappings without a user namespace", &mapped)?;
             let offsets = json!({"boottime": {"secs": 1}});
-            let time = loud(stage)?.set("/linux/timeOffsets", offsets);
+            let time = loud(stage)?.set("/linux/timeOffsets", offsets.clone());
             refuse(stage, "time offsets without a time namespace", &time)?;
+            // the process would have to be seen by whoever is in that namespace already
+            let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            let seen = loud(stage)?
+                .namespace("time", None)
+                .namespace("user", None)
+                .namespace("pid", Some(Path::new("/proc/self/ns/pid")))
+                .set("/linux/uidMappings", maps.clone())
+                .set("/linux/gidMappings", maps)
+                .set("/linux/timeOffsets", offsets);
+            let what = "time offsets in a new user namespace beside others";
+            refuse(stage, what, &seen)?;
             let climbing = loud(stage)?.set("/linux/cgroupsPath", json!("/../../x"));
             refuse(stage, "a cgroup path that climbs", &climbing)?;
         }

@@ -103,7 +103,7 @@ fn verb(step: Step) -> &'static str {
         Step::Orphaned => "start: the creator went away",
         Step::Session => "lead a session",
         Step::OomScore => "set oom_score_adj",
-        Step::SecondClone => "clone into the user namespace",
+        Step::SecondClone => "clone into the namespaces that are joined",
         Step::TimeOffsets => "set time offsets",
         Step::AwaitMaps => "wait for identity maps",
         Step::BecomeRoot => "become root of the user namespace",

@@ -64,15 +64,24 @@ impl Glance {
     fn puts_out_of_reach(&self, owner: u32, group: u32, mode: u32) -> bool {
         const WRITABLE_BY_ALL: u32 = 0o002;
         let linux = &self.linux;
-        let new_user =
-            |namespace: &Namespace| namespace.kind == "user" && namespace.path.is_empty();
+        let new = |kind: &str| {
+            let mut list = linux.namespaces.iter();
+            list.any(|namespace| namespace.kind == kind && namespace.path.is_empty())
+        };
+        // In a namespace that is joined there may be somebody whom our maps do not bind.
+        let alone = linux
+            .namespaces
+            .iter()
+            .all(|namespace| namespace.path.is_empty());
         let known = |maps: &[Mapping], id: u32| {
             maps.iter().any(|map| {
                 let distance = u64::from(id).checked_sub(map.host);
                 distance.is_some_and(|distance| distance < map.size)
             })
         };
-        linux.namespaces.iter().any(new_user)
+        alone
+            && new("user")
+            && new("pid")
             && !linux.uid_mappings.is_empty()
             && !linux.gid_mappings.is_empty()
             && !known(&linux.uid_mappings, owner)
@@ -178,7 +187,7 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    const AWAY: &str = r#"{"ociVersion":"1.0.0","process":{"args":[]},"linux":{"namespaces":[{"type":"user"}],
+    const AWAY: &str = r#"{"ociVersion":"1.0.0","process":{"args":[]},"linux":{"namespaces":[{"type":"user"},{"type":"pid"}],
         "uidMappings":[{"containerID":0,"hostID":1000,"size":10}],
         "gidMappings":[{"containerID":0,"hostID":1000,"size":10}]}}"#;
 
@@ -203,6 +212,12 @@ mod tests {
                 r#""type":"user""#,
                 r#""type":"user","path":"/proc/1/ns/user""#,
             ),
+            &AWAY.replace(r#""type":"pid""#, r#""type":"pid","path":"/proc/1/ns/pid""#),
+            &AWAY.replace(
+                r#"{"type":"pid"}"#,
+                r#"{"type":"pid"},{"type":"ipc","path":"/x"}"#,
+            ),
+            &AWAY.replace(r#",{"type":"pid"}"#, ""),
             &AWAY.replace(r#""hostID":1000"#, r#""hostID":0"#),
             &AWAY.replace("uidMappings", "uidmappings"),
         ] {

@@ -37,7 +37,8 @@ pub(crate) fn clone_room(
 
 /// A process in these new namespaces that does nothing until it is killed. Returns pid and pidfd.
 pub(crate) fn clone_holder(namespaces: i32) -> rustix::io::Result<(i32, OwnedFd)> {
-    clone3(namespaces, None, || hostrun_inside::hold_still())
+    let parent = std::process::id().cast_signed();
+    clone3(namespaces, None, || hostrun_inside::hold_still(parent))
 }
 
 /// `inside` runs in the child: code of the room only.

@@ -166,7 +166,7 @@ fn open(pid: i32) -> Option<OwnedFd> {
 /// Relays beside the foreground's own work. It ends with the payload, or with us.
 pub(crate) fn relay_beside(notify: Notify, pid: i32) {
     let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let beside = std::thread::Builder::new().spawn(move || {
         let relayed = notify.listen().and_then(|listening| {
             // The payload starts only when somebody listens.
             sender.send(()).unwrap_or_default();
@@ -176,6 +176,10 @@ pub(crate) fn relay_beside(notify: Notify, pid: i32) {
             crate::report::warn(&format!("cannot relay to the notify socket: {error:#}"));
         }
     });
+    if let Err(error) = beside {
+        crate::report::warn(&format!("cannot relay to the notify socket: {error}"));
+        return;
+    }
     // A relay that failed has said so.
     receiver.recv().unwrap_or_default();
 }

@@ -48,9 +48,9 @@ pub fn follow(orders: &Orders<'_>) -> ! {
 }
 
 /// Does nothing until it is killed or its parent dies: a process that only holds
-/// a namespace, or a place in a unit of systemd's.
-pub fn hold_still() -> ! {
-    if session::tie_to_parent_alone().is_ok() {
+/// a namespace, or a place in a unit of systemd's. `parent` is the pid of whoever made it.
+pub fn hold_still(parent: i32) -> ! {
+    if session::tie_to_parent_alone(parent).is_ok() {
         sys::pause();
     }
     sys::exit(1)

@@ -23,9 +23,15 @@ pub(crate) fn tie_to_parent(parent: Fd) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Dies with the parent, without a socket to see whether it has died already.
-pub(crate) fn tie_to_parent_alone() -> sys::Result<()> {
-    sys::prctl(libc::PR_SET_PDEATHSIG, 9).map(drop)
+/// Dies with the parent, without a socket to see whether it has died already: an orphan has
+/// another parent.
+pub(crate) fn tie_to_parent_alone(parent: i32) -> sys::Result<()> {
+    sys::prctl(libc::PR_SET_PDEATHSIG, 9)?;
+    if sys::parent()? == parent {
+        Ok(())
+    } else {
+        Err(Errno(libc::EPIPE))
+    }
 }
 
 /// A session of our own, with a clean signal mask: the parent blocks signals to forward them.

@@ -70,9 +70,15 @@ fn inside(namespace: &OwnedFd) -> Result<Netlink> {
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         Netlink::open()
     };
-    std::thread::scope(|scope| scope.spawn(open).join())
-        .unwrap_or(Err(Errno::IO))
-        .at("talk to", "the network of the container")
+    let talk = || {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, open);
+            let thread =
+                thread.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))?;
+            thread.join().unwrap_or(Err(Errno::IO))
+        })
+    };
+    talk().at("talk to", "the network of the container")
 }
 
 impl Ends {

@@ -223,6 +223,14 @@ fn offsets(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> O
     if !namespaces.creates(Kind::Time) {
         refusals.refuse("linux.timeOffsets", "offsets need a new time namespace");
     }
+    // To write its own offsets in a user namespace a process must be seen in /proc; whoever is
+    // root outside that namespace could look through it at the host meanwhile.
+    if namespaces.creates(Kind::User) && matches!(namespaces.choice(Kind::Pid), Choice::Join(_)) {
+        refusals.refuse(
+            "linux.timeOffsets",
+            "cannot be set with a new user namespace in a pid namespace that is joined",
+        );
+    }
     Some(offset_lines(offsets, refusals))
 }
 

@@ -11,6 +11,11 @@ pub(crate) fn setsid() -> Result<i32> {
     call!(libc::SYS_setsid)
 }
 
+/// `getppid(2)`.
+pub(crate) fn parent() -> Result<i32> {
+    call!(libc::SYS_getppid)
+}
+
 /// `prctl(2)` with one argument.
 pub(crate) fn prctl(option: i32, argument: u64) -> Result<i32> {
     call!(libc::SYS_prctl, option, argument, 0_u64, 0_u64, 0_u64)
