@@ -421,6 +421,21 @@ fn cve_2019_5736_a_start_container_hook_cannot_be_the_runtime_itself() -> Result
 }
 
 #[test]
+fn a_start_container_hook_finds_no_folder_of_the_machine_open_in_the_first_process() -> Result<()> {
+    on_stage(|stage| {
+        let look = "[ -e /proc/1/fd/0 ] && echo seen; \
+             for n in $(seq 3 99); do [ -e /proc/1/fd/$n/. ] && echo $n; done";
+        let (bundle, notes) = noted(stage)?;
+        let script = format!("({look}) >{}/hook; true", notes.display());
+        let bundle = with(bundle, "startContainer", shell(&script));
+        let bundle = bundle.capabilities(&["CAP_SYS_PTRACE"]).shell("true");
+        stage.run(&bundle)?.ok()?;
+        assert_eq!(read(&notes, "hook")?, "seen\n");
+        Ok(())
+    })
+}
+
+#[test]
 fn poststart_hooks_run_once_the_program_runs() -> Result<()> {
     on_stage(|stage| {
         let (bundle, notes) = noted(stage)?;

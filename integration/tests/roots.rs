@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
 use anyhow::{Result, ensure};
+use hostrun_integration::host::wait_for;
 use hostrun_integration::refusal::refuse;
 use hostrun_integration::{on_stage, on_stage_of_hostrun};
 use serde_json::json;
@@ -28,6 +29,34 @@ fn without_a_pivot_the_machines_proc_is_no_leave_to_mount_one() -> Result<()> {
         let text = run("unshare -mrpf sh -c 'mount -t proc none /proc && echo mounted'; true")?;
         ensure!(!text.contains("mounted"), "{text}");
         Ok(())
+    })
+}
+
+#[test]
+fn without_a_pivot_and_with_a_hook_nothing_leads_out_of_the_root() -> Result<()> {
+    on_stage(|stage| {
+        let secret = stage.dir().join("secret").display().to_string();
+        fs::write(&secret, "of the machine")?;
+        // from below another root, the first one is a place like any other
+        let up = format!("/1/root{}{secret}", "/..".repeat(20));
+        let script =
+            format!("chroot /proc /1/root/bin/busybox cat {up} >/out 2>&1; ls / >/seen; sleep 60");
+        let bundle = stage
+            .bundle()?
+            .capabilities(&["CAP_SYS_CHROOT"])
+            .file("/out", 0o644, b"")?
+            .set("/hooks/createRuntime", json!([{"path": "/bin/true"}]))
+            .shell(&script);
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let id = stage.id();
+        let call = |words: &[&str]| stage.call(words).run()?.ok();
+        call(&["create", "--no-pivot", "--bundle", &dir, &id])?;
+        call(&["start", &id])?;
+        let read = |name| fs::read_to_string(bundle.rootfs().join(name)).unwrap_or_default();
+        wait_for("its root", || read("seen").contains("seen"))?;
+        ensure!(read("out").contains("No such file"), "{}", read("out"));
+        assert_eq!(call(&["exec", &id, "/bin/ls", "/"])?, read("seen"));
+        call(&["delete", "--force", &id]).map(drop)
     })
 }
 

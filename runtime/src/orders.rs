@@ -150,9 +150,15 @@ pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
         .chain([&prepared.trees.root])
         .chain(&prepared.listener)
         .map(raw);
-    others
-        .chain(host.proc().ok().map(|proc| Fd(proc.as_raw_fd())))
-        .collect()
+    others.chain(procfs(prepared, host)).collect()
+}
+
+/// The host's procfs, for those only who write there: it leads to everything.
+fn procfs(prepared: &Prepared, host: &Host) -> Option<Fd> {
+    let plan = &prepared.plan;
+    let writes = plan.process.oom_score_adj.is_some() || plan.namespaces.time_offsets.is_some();
+    let proc = host.proc().ok().filter(|_| writes)?;
+    Some(Fd(proc.as_raw_fd()))
 }
 
 /// The lists of a new container.
@@ -228,10 +234,11 @@ impl<'a> Lists<'a> {
         let maps = plan.namespaces.maps.as_ref();
         let deny_setgroups = maps.is_some_and(|maps| maps.deny_setgroups);
         let process = tables.orders(&plan.process, line, host);
+        // The parent does for a new user namespace what takes privileges over the host.
+        let oom_score_adj = plan.process.oom_score_adj.as_deref().filter(|_| !new_user);
         Orders {
-            host_proc: host.proc().ok().map(|proc| Fd(proc.as_raw_fd())),
-            // The parent does for a new user namespace what takes privileges over the host.
-            oom_score_adj: plan.process.oom_score_adj.as_deref().filter(|_| !new_user),
+            host_proc: procfs(prepared, host),
+            oom_score_adj,
             time_offsets: plan.namespaces.time_offsets.as_deref(),
             user_namespace: new_user,
             keyring: prepared.keyring.as_deref(),

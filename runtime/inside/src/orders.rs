@@ -7,7 +7,7 @@ use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 
 /// A descriptor inherited from the parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fd(pub i32);
 
 /// Everything the room does, in the order of the fields.
@@ -26,7 +26,7 @@ pub struct Orders<'a> {
     pub kept: &'a [Fd],
     /// Signals that the parent ignores, bit 0 for signal 1: ignoring survives `execve(2)`.
     pub ignored_signals: u64,
-    /// A procfs of the host, opened and checked by the parent.
+    /// A procfs of the host, opened and checked by the parent; only where something below needs it.
     pub host_proc: Option<Fd>,
     /// Written to our own `oom_score_adj`; `None` where the parent does it.
     pub oom_score_adj: Option<&'a [u8]>,

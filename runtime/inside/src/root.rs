@@ -51,6 +51,12 @@ pub(crate) fn pivot(root: &Root<'_>) -> Result<(), Failure> {
     let fail = |errno| Step::Pivot.failed(errno);
     if root.without_pivot {
         cover_revealing(root).map_err(fail)?;
+        if root.place.is_some() {
+            // A chroot alone is left by any CAP_SYS_CHROOT, and whoever joins the mount namespace
+            // never has it: the namespace's own root must be ours.
+            sys::attach_over_root(root.tree).map_err(fail)?;
+            sys::fchdir(root.tree).map_err(fail)?;
+        }
         sys::chroot_here().map_err(fail)?;
     } else {
         sys::pivot_root_here().map_err(fail)?;

@@ -120,29 +120,15 @@ fn close_kept_on_exec(orders: &Orders<'_>) -> sys::Result<()> {
 /// From then on failures go to the starter, over the connection that `execve(2)` closes.
 pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
     let Some(listener) = orders.park else {
+        if !orders.hooks.start.is_empty() {
+            // Programs of the image are about to run beside us, and may look into us.
+            close_ours(orders, orders.parent);
+        }
         return Ok(());
     };
     let fail = |errno| Step::Park.failed(errno);
     // A parked process may wait for days: nothing of the host stays open in it meanwhile.
-    for fd in orders
-        .kept
-        .iter()
-        .filter(|fd| ![listener, orders.parent].contains(fd))
-    {
-        sys::close_now(*fd);
-    }
-    let first = orders.preserved_fds.saturating_add(3);
-    // Among the preserved ones, those that would not reach the payload are ours, in gaps.
-    for fd in (3..first).map(|number| Fd(number.cast_signed())) {
-        if ![listener, orders.parent].contains(&fd) && sys::closes_on_exec(fd) {
-            sys::close_now(fd);
-        }
-    }
-    if listener.0 < orders.parent.0 {
-        sys::close_all_but(first, &[listener, orders.parent]);
-    } else {
-        sys::close_all_but(first, &[orders.parent, listener]);
-    }
+    close_ours(orders, listener);
     // The creator may leave now: being created is not a reason to die with it.
     untie()?;
     sys::send(orders.parent, &[byte::READY]).map_err(fail)?;
@@ -162,6 +148,22 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
             _ => sys::close_now(connection),
         }
     }
+}
+
+/// Closes what the payload does not get, but for the way to the parent and this one.
+fn close_ours(orders: &Orders<'_>, other: Fd) {
+    let wanted = [orders.parent.min(other), orders.parent.max(other)];
+    for fd in orders.kept.iter().filter(|fd| !wanted.contains(fd)) {
+        sys::close_now(*fd);
+    }
+    let first = orders.preserved_fds.saturating_add(3);
+    // Among the preserved ones, those that would not reach the payload are ours, in gaps.
+    for fd in (3..first).map(|number| Fd(number.cast_signed())) {
+        if !wanted.contains(&fd) && sys::closes_on_exec(fd) {
+            sys::close_now(fd);
+        }
+    }
+    sys::close_all_but(first, &wanted);
 }
 
 /// The payload outlives the runtime. A parent-death signal would survive `execve(2)`.
