@@ -92,6 +92,22 @@ fn what_is_hidden_and_read_only_is_so_on_each_kernel() -> Result<()> {
 }
 
 #[test]
+fn hooks_run_on_each_kernel() -> Result<()> {
+    on_each(|stage, kernel| {
+        let hook = |script| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        let bundle = stage
+            .bundle()?
+            .set("/hooks/createRuntime", hook("echo host >rootfs/host"))
+            .set("/hooks/startContainer", hook("echo inside >/inside"))
+            .shell("cat /host /inside");
+        let call = stage.run_call(&bundle)?.in_dir(bundle.dir());
+        let text = call.run()?.ok()?;
+        assert_eq!(text, "host\ninside\n", "Linux {}", kernel.version);
+        Ok(())
+    })
+}
+
+#[test]
 fn a_user_namespace_works_on_each_kernel() -> Result<()> {
     on_each(|stage, _| {
         let volume = stage.folder("volume")?;

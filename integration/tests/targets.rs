@@ -203,6 +203,21 @@ fn extensions_for_links_do_what_they_say() -> Result<()> {
     })
 }
 
+#[test]
+fn cve_2019_16884_no_option_leads_through_a_link_over_the_procfs() -> Result<()> {
+    on_stage_of_hostrun("runc knows no such options", |stage| {
+        let folder = stage.folder("folder")?;
+        let source = folder.to_string_lossy().into_owned();
+        for options in [&["bind", "dest-nofollow"][..], &["remount", "bind", "ro"]] {
+            let bundle = loud(stage)?.mount("/a/sys", "none", &source, options);
+            symlink("/proc", bundle.rootfs().join("a"))?;
+            let line = refuse(stage, "a link to /proc", &bundle)?;
+            ensure!(line.contains("EPERM"), "{options:?}: {line}");
+        }
+        Ok(())
+    })
+}
+
 /// A folder with every kind of file.
 fn furnished(bundle: &Bundle) -> Result<()> {
     let dir = bundle.rootfs().join("dir");

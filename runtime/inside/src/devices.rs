@@ -6,6 +6,8 @@ use crate::sys::{self, Errno};
 use crate::targets;
 use core::ffi::CStr;
 
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
 /// A directory below the root, kept open while the items that follow are in it too.
 struct Directory<'a> {
     root: Fd,
@@ -119,6 +121,10 @@ fn bind(parent: Fd, device: &Device<'_>, node: Fd) -> sys::Result<()> {
         Err(errno) => return Err(errno),
     }
     let target = sys::openat(parent, device.name, libc::O_PATH, 0)?;
+    // An image's /dev may be a link to /proc, whose files are not to be covered (CVE-2019-16884).
+    if sys::filesystem_magic(target)? == PROC_SUPER_MAGIC {
+        return Err(Errno(libc::EPERM));
+    }
     sys::attach(node, target)?;
     sys::close(target);
     sys::close(node);

@@ -99,7 +99,9 @@ fn find_inside(root: Fd, path: &CStr) -> sys::Result<(Fd, Make)> {
 
 fn find_target(root: Fd, mount: &Mount<'_>, make: Make) -> sys::Result<Target> {
     if mount.over_link {
-        return targets::find_or_make_unfollowed(root, mount.target, make);
+        // Links on the way are followed all the same.
+        let target = targets::find_or_make_unfollowed(root, mount.target, make)?;
+        return refuse_procfs(target, mount);
     }
     // Mostly no link is on the way, and then the path is what the planner saw.
     let path = if mount.target.is_empty() {

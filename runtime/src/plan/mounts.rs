@@ -260,7 +260,8 @@ fn may_cover_proc(target: &CStr, source: &SourcePlan) -> bool {
         // Of a procfs of the host, for containers that share its pid namespace: what it is, is seen
         // when it is opened.
         SourcePlan::Bind { .. } => whole,
-        SourcePlan::Remount { .. } => true,
+        // By its name only: an image's link may lead there, too.
+        SourcePlan::Remount { .. } => is_below_proc(target),
         SourcePlan::Inside { .. } | SourcePlan::CgroupLeaf => false,
     };
     is_proc || COVERABLE.contains(&target)
