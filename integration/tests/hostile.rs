@@ -127,7 +127,9 @@ fn cve_2019_5736_the_binary_is_sealed_while_a_container_is_made() -> Result<()> 
             .set("/linux/uidMappings", maps.clone())
             .set("/linux/gidMappings", maps)
             .without_mount("/proc");
-        for bundle in [stage.bundle()?, joined, shared, mapped] {
+        // runc makes none without a procfs in it
+        let mapped = (!stage.runtime().is_runc()).then_some(mapped);
+        for bundle in [stage.bundle()?, joined, shared].into_iter().chain(mapped) {
             let id = create_with(stage, &copy, &bundle)?;
             let state = stage.call(["state", &id]).run()?.ok()?;
             let state: serde_json::Value = serde_json::from_str(&state)?;
