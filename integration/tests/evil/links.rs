@@ -148,8 +148,8 @@ pub(crate) const ATTACKS: &[Attack] = &[
         name: "cwd_is_a_link",
         how: "the working directory is a link to the machine and is made or entered there",
         fight: |field| {
-            let bundle = field.bundle()?.set("/process/cwd", json!("/work/made"));
-            field.replace(&bundle, "work", field.victim())?;
+            let bundle = field.bundle()?.set("/process/cwd", json!("/srv/made"));
+            field.replace(&bundle, "srv", field.victim())?;
             field.must_see_nothing(&bundle.shell("cat ../secret; echo"))
         },
     },
