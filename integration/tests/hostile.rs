@@ -59,13 +59,14 @@ fn cve_2019_5736_a_neighbour_in_the_pid_namespace_cannot_write_to_the_binary() -
     on_stage(|stage| {
         let copy = stage.runtime().copy_to(&stage.folder("copy")?)?;
         let before = fs::read(copy.program())?;
-        // keeps whatever is not busybox open, and writes to it when it does not run any more
+        // keeps whatever is not busybox open, and writes to it when it does not run any more; what it
+        // saw may be gone when it opens it, which ends a shell that execs without `command`
         let hunter = "held=3; while :; do
             for p in /proc/[0-9]*; do
                 exe=$(readlink $p/exe) || continue
                 [ -n \"$exe\" ] && [ \"$exe\" != /bin/busybox ] || continue
                 true >>$p/exe
-                if [ ! -e /caught/${p#/proc/} ] && [ $held -lt 9 ] && eval \"exec $held<$p/exe\"; then
+                if [ ! -e /caught/${p#/proc/} ] && [ $held -lt 9 ] && eval \"command exec $held<$p/exe\"; then
                     held=$((held+1))
                     true >/caught/${p#/proc/}
                 fi
@@ -106,6 +107,7 @@ fn cve_2019_5736_a_neighbour_in_the_pid_namespace_cannot_write_to_the_binary() -
             fs::read(copy.program())? == before,
             "the binary changed in the end"
         );
+        assert_eq!(neighbour.state()?["status"], "running", "the hunter died");
         neighbour.delete()
     })
 }

@@ -1,5 +1,7 @@
 //! Every namespace: made anew, joined by path, or shared with the machine.
 
+use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -86,6 +88,28 @@ fn a_pid_namespace_is_joined_by_path() -> Result<()> {
 }
 
 #[test]
+fn a_pid_namespace_whose_first_process_has_ended_is_said_to_be_dead() -> Result<()> {
+    on_stage(|stage| {
+        let first = stage.start(&stage.bundle()?.shell("sleep 600"))?;
+        let dead = fs::File::open(format!("/proc/{}/ns/pid", first.pid()?))?;
+        first.delete()?;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), dead.as_raw_fd());
+        let bundle = stage.bundle()?.namespace("pid", Some(Path::new(&path)));
+        let out = stage.run(&bundle)?;
+        ensure!(out.code() != 0, "nobody can be born in there");
+        ensure!(
+            stage.runtime().is_runc()
+                || out
+                    .stderr()
+                    .contains("the first process of the joined pid namespace has ended"),
+            "{}",
+            out.stderr()
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn the_payload_is_process_one() -> Result<()> {
     on_stage(|stage| {
         let out = stage.run(&stage.bundle()?.shell("echo $$; ls -d /proc/[0-9]*; true"))?;
@@ -129,7 +153,7 @@ fn user_namespace_maps_root_to_an_ordinary_user() -> Result<()> {
         let map: Vec<&str> = lines.get(1).unwrap_or(&"").split_whitespace().collect();
         assert_eq!(map, ["0", "100000", "65536"]);
         assert_eq!(lines.get(2), Some(&"0"));
-        let made = std::fs::metadata(bundle.rootfs().join("tmp/mine"))?;
+        let made = fs::metadata(bundle.rootfs().join("tmp/mine"))?;
         assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), 100_000);
         Ok(())
     })
@@ -143,7 +167,7 @@ fn a_user_namespace_is_joined_by_path() -> Result<()> {
             let held = Held::new(&["--user"], "user")?;
             let process = held.path().ancestors().nth(2).context("no process")?;
             for map in ["uid_map", "gid_map"] {
-                std::fs::write(process.join(map), "0 100000 65536\n")?;
+                fs::write(process.join(map), "0 100000 65536\n")?;
             }
             let bundle = stage
                 .bundle()?
@@ -195,7 +219,7 @@ fn hostname_is_the_containers_own() -> Result<()> {
                 .set("/hostname", json!("inner")),
         )?;
         assert_eq!(out.ok()?, "inner\n");
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+        let machine = fs::read_to_string("/proc/sys/kernel/hostname")?;
         ensure!(machine != "inner\n", "the machine's name was changed");
         Ok(())
     })
@@ -229,7 +253,7 @@ fn the_cgroup_namespace_has_the_containers_cgroup_as_its_root() -> Result<()> {
 #[test]
 fn sysctl_changes_the_container_and_not_the_machine() -> Result<()> {
     on_stage(|stage| {
-        let before = std::fs::read_to_string("/proc/sys/kernel/msgmax")?;
+        let before = fs::read_to_string("/proc/sys/kernel/msgmax")?;
         let bundle = stage
             .bundle()?
             .set(
@@ -238,7 +262,7 @@ fn sysctl_changes_the_container_and_not_the_machine() -> Result<()> {
             )
             .shell("cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward");
         assert_eq!(stage.run(&bundle)?.ok()?, "4242\n1\n");
-        assert_eq!(std::fs::read_to_string("/proc/sys/kernel/msgmax")?, before);
+        assert_eq!(fs::read_to_string("/proc/sys/kernel/msgmax")?, before);
         Ok(())
     })
 }

@@ -5,6 +5,7 @@ use crate::hooks;
 use crate::mounting;
 use crate::plan::Plan;
 use crate::plan::hooks::Moment;
+use crate::plan::namespaces::{Choice, Kind};
 use crate::plan::process::ProcessPlan;
 use crate::program;
 use hostrun_inside::{Failure, Mishap, Step};
@@ -94,6 +95,7 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
             hooks::explain(Moment::StartContainer, index, Mishap::from_number(errno))
         }
         Step::Identity => at("become", "the user of the config".into()),
+        Step::SecondClone => second_clone(errno, names),
         _ => at(verb(step), String::new()),
     }
 }
@@ -137,6 +139,21 @@ fn verb(step: Step) -> &'static str {
 
 pub(crate) fn quoted(text: &str) -> String {
     format!("{text:?}")
+}
+
+fn second_clone(errno: i32, names: &Names<'_>) -> Error {
+    let error = Error::from_errno(errno, verb(Step::SecondClone), "");
+    // Without a plan it is a process that joins all namespaces of a container.
+    let joins_pids = names
+        .plan
+        .is_none_or(|plan| matches!(plan.namespaces.choice(Kind::Pid), Choice::Join(_)));
+    match Errno::from_raw(errno) {
+        // pid_namespaces(7): nobody can be born where the first process is gone.
+        Errno::ENOMEM if joins_pids => {
+            error.because("the first process of the joined pid namespace has ended (ENOMEM)")
+        }
+        _ => error,
+    }
 }
 
 fn cwd(errno: i32, names: &Names<'_>) -> Error {
