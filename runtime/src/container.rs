@@ -197,6 +197,10 @@ impl Container {
     /// `WrongState` where it does not run.
     pub fn root(&self) -> Result<OwnedFd> {
         let (record, _pidfd) = self.alive("open the root of")?;
+        self.root_of(&record)
+    }
+
+    pub(crate) fn root_of(&self, record: &Record) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(
             self.runtime.host.proc()?,

@@ -6,7 +6,7 @@ use crate::attend::{Asked, attend};
 use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
 use crate::clone::{Child, clone_in};
 use crate::container::Container;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::host::Host;
 use crate::orders::{Tables, seccomp};
@@ -16,11 +16,12 @@ use crate::prepare::{Line, keyring_of};
 use crate::request::ExecRequest;
 use crate::running::Running;
 use crate::state::{Record, Status};
+use crate::sys;
 use crate::timings::Timings;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{Identity, Join, Orders, SecondClone};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 impl Container {
     /// Runs a process in the container, with the container's seccomp filter.
@@ -43,7 +44,12 @@ impl Container {
         }
         timings.mark("plan");
         let cgroup = self.joinable_cgroup(&record, &request)?;
-        let root = self.root()?;
+        let root = self.root_of(&record)?;
+        // A mount namespace that is joined leads there; the caller's own does not.
+        let enter = (!plan.owns(Kind::Mount)).then(|| root.as_fd());
+        if enter.is_some() {
+            prove_alive(&pidfd)?;
+        }
         if plan.process.needs_home {
             let home = crate::users::home_of(root.as_fd(), plan.process.uid);
             plan.process
@@ -63,7 +69,8 @@ impl Container {
         let clone = |cgroup: Option<&Cgroup>| {
             let cgroup = cgroup.map(AsFd::as_fd);
             let keyring = (!record.shares_keyring).then(|| keyring_of(self.id()));
-            self.clone_into(&plan, &line, pidfd.as_fd(), (cgroup, keyring.as_deref()))
+            let init = (pidfd.as_fd(), enter);
+            self.clone_into(&plan, &line, init, (cgroup, keyring.as_deref()))
         };
         let child = match clone(cgroup.as_ref()) {
             // It hands controllers down by now, so it holds no processes; its first one has moved.
@@ -148,13 +155,15 @@ impl Container {
         &self,
         plan: &ExecPlan,
         line: &Line,
-        init: BorrowedFd<'_>,
+        (init, enter): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
         (cgroup, keyring): (Option<BorrowedFd<'_>>, Option<&CStr>),
     ) -> Result<Child> {
         let host = &self.runtime.host;
         let init = Fd(init.as_raw_fd());
         let proc = Fd(host.proc()?.as_raw_fd());
-        let tables = Tables::new(&plan.process, line, host, &[init, proc]);
+        let enter = enter.map(|root| Fd(root.as_raw_fd()));
+        let used: Vec<Fd> = [init, proc].into_iter().chain(enter).collect();
+        let tables = Tables::new(&plan.process, line, host, &used);
         let joins = [Join {
             fd: init,
             flags: plan.join_flags(),
@@ -175,6 +184,7 @@ impl Container {
             host_proc: Some(proc),
             oom_score_adj: plan.process.oom_score_adj.as_deref(),
             joins: &joins,
+            enter,
             second_clone: plan.owns(Kind::Pid).then_some(second),
             keyring,
             seccomp: plan.seccomp.as_ref().map(seccomp),
@@ -214,6 +224,12 @@ fn not_in(error: Error, path: &CgroupPath) -> Error {
     let pid = std::process::id();
     let subject = format!("of a child of {pid} to cgroups: {path}/cgroup.procs");
     Error::new(kind, "exec: adding pid", subject).caused_by(error)
+}
+
+/// What was opened below `/proc/PID` was this process's only if that is still there: its pid may
+/// have gone to another meanwhile.
+fn prove_alive(pidfd: &OwnedFd) -> Result<()> {
+    sys::pidfd_send_signal(pidfd.as_fd(), 0).at("exec in container", "its first process")
 }
 
 /// Nothing is mounted for a process in a container that stands.

@@ -114,6 +114,8 @@ fn verb(step: Step) -> &'static str {
         Step::Root => "attach the root",
         Step::RootReadonly => "make the root read-only",
         Step::Pivot => "pivot into the root",
+        Step::Return => "go back to the caller's mount namespace",
+        Step::Enter => "enter the container's root",
         Step::Link => "link in /dev",
         Step::Console => "allocate the terminal",
         Step::Loopback => "bring up loopback",

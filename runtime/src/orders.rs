@@ -77,6 +77,7 @@ impl<'a> Tables<'a> {
             oom_score_adj: None,
             joins: &self.joins,
             second_clone: None,
+            enter: None,
             time_offsets: None,
             user_namespace: false,
             ordinary_parent: host.caller().is_ordinary(),
@@ -148,6 +149,7 @@ pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
         })
         .chain(prepared.trees.devices.iter().flatten())
         .chain([&prepared.trees.root])
+        .chain(&prepared.trees.mounts_of_caller)
         .chain(&prepared.listener)
         .map(raw);
     others.chain(procfs(prepared, host)).collect()
@@ -252,6 +254,7 @@ impl<'a> Lists<'a> {
                 place: prepared.mount_point.as_deref(),
                 detach: libc::MS_SLAVE | libc::MS_REC,
                 without_pivot: prepared.without_pivot,
+                return_to: trees.mounts_of_caller.as_ref().map(raw),
                 revealing: &self.revealing,
                 propagation: plan.root.propagation,
                 readonly: plan.root.readonly,

@@ -1,6 +1,6 @@
 //! The container's terminal, `pty(7)`.
 
-use crate::orders::{Console, Fd, Orders};
+use crate::orders::{Console, Fd, Orders, Root};
 use crate::paths;
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
@@ -45,6 +45,35 @@ fn open(orders: &Orders<'_>, console: &Console) -> sys::Result<Fd> {
     }
     sys::ioctl_value(slave, libc::TIOCSCTTY, 0)?;
     Ok(slave)
+}
+
+/// The same terminal where `/dev/console` shows it: its own path went with the mounts it was opened
+/// in, and programs ask for that path, `ttyname(3)`.
+pub(crate) fn find_again(
+    orders: &Orders<'_>,
+    root: &Root<'_>,
+    stdio: &mut [Fd; 3],
+) -> Result<(), Failure> {
+    if orders.console.is_none() {
+        return Ok(());
+    }
+    let [terminal, ..] = *stdio;
+    let found = reopen(root.tree, terminal).map_err(|errno| Step::Console.failed(errno))?;
+    sys::close_now(terminal);
+    *stdio = [found; 3];
+    Ok(())
+}
+
+fn reopen(root: Fd, terminal: Fd) -> sys::Result<Fd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let found = paths::open(root, c"dev/console".as_ptr(), flags)?;
+    if sys::stat(found, c"")?.number == sys::stat(terminal, c"")?.number
+        && sys::filesystem_magic(found)? == DEVPTS_SUPER_MAGIC
+    {
+        Ok(found)
+    } else {
+        Err(Errno(libc::ENODEV))
+    }
 }
 
 /// The multiplexer must be the real one, of a real devpts (CVE-2025-52881 class).

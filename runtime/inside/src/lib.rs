@@ -97,13 +97,20 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     // The terminal lives in the new devpts and covers the new /dev/console.
     let mut stdio = console::allocate(orders)?;
     // By descriptor, inside the root, never through a magic link (CVE-2024-21626).
-    let cwd = exec::find_cwd(orders);
+    let mut cwd = exec::find_cwd(orders);
     if let Some(root) = &orders.root {
         null::turn(root, &mut stdio);
         // Last of the mounts: every directory they needed exists by now.
         root::make_readonly(root)?;
         // The old tree goes away; only descriptors of ours still know the host's files.
         root::pivot(root)?;
+        if let Some(namespace) = root.return_to {
+            root::go_back(root, namespace)?;
+            // What was opened before is in the mounts that were left.
+            cwd = exec::find_cwd(orders);
+            null::turn(root, &mut stdio);
+            console::find_again(orders, root, &mut stdio)?;
+        }
     }
     namespaces::name_and_connect(orders)?;
     session::connect_stdio(orders, &stdio)?;

@@ -2,6 +2,7 @@
 
 use crate::orders::{Fd, Join, Orders, SecondClone};
 use crate::report::{Failure, Step, byte};
+use crate::root;
 use crate::sources::Asked;
 use crate::sys::{self, Errno};
 
@@ -15,6 +16,7 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
         set_time_offsets(orders)?;
     }
     join_all(orders.joins)?;
+    root::enter_known(orders)?;
     if let Some(second) = orders.second_clone {
         clone_again(orders, second, report_to)?;
     }

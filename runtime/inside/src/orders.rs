@@ -35,6 +35,9 @@ pub struct Orders<'a> {
     /// Set where the process must be born inside what was joined: a pid namespace, so that nobody
     /// there sees it before it is inside all others; or a user namespace that is to own new ones.
     pub second_clone: Option<SecondClone>,
+    /// Enter this directory by `chroot(2)` once all is joined: the root of a container that has no
+    /// mount namespace of its own to be joined.
+    pub enter: Option<Fd>,
     /// A time namespace with these lines for `timens_offsets`.
     pub time_offsets: Option<&'a [u8]>,
     /// Wait for one byte from the parent (identity maps written, limits set), then become its root.
@@ -126,6 +129,9 @@ pub struct Root<'a> {
     pub detach: u64,
     /// Leave the old tree below the new root, `chroot(2)`, where `pivot_root(2)` cannot work.
     pub without_pivot: bool,
+    /// The caller's mount namespace, where the container is to have none of its own: gone back to
+    /// with a copy of the new root that no namespace knows.
+    pub return_to: Option<Fd>,
     /// Mounts of the old tree that must go or be covered then: a full procfs in a mount namespace
     /// allows its users to mount another.
     pub revealing: &'a [&'a CStr],

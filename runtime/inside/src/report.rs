@@ -116,11 +116,15 @@ pub enum Step {
     StartHook,
     /// Waiting for the network devices of the host.
     NetDevices,
+    /// Going back to the caller's mount namespace.
+    Return,
+    /// Entering the root of a container without a mount namespace.
+    Enter,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 54] = [
+    pub const ALL: [Step; 56] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -175,6 +179,8 @@ impl Step {
         Step::CreateHook,
         Step::StartHook,
         Step::NetDevices,
+        Step::Return,
+        Step::Enter,
     ];
 
     /// The step with this number, if there is one.

@@ -1,7 +1,7 @@
 //! The new root: attached, entered, closed behind us.
 
 use crate::mounts;
-use crate::orders::{Fd, Root};
+use crate::orders::{Fd, Orders, Root};
 use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
 use core::ffi::CStr;
@@ -73,6 +73,37 @@ pub(crate) fn pivot(root: &Root<'_>) -> Result<(), Failure> {
     sys::set_propagation(c"/", propagation)
         .map(drop)
         .map_err(fail)
+}
+
+/// Back to the caller's mount namespace, with a copy of all that was built. No namespace knows the
+/// copy, so the host's table shows nothing of it, nothing has to be unmounted, and `..` and
+/// `chroot(2)` inside end at its root; the kernel frees it with the last process in it. The
+/// namespace it was built in goes at once, for nobody is left there.
+pub(crate) fn go_back(root: &Root<'_>, namespace: Fd) -> Result<(), Failure> {
+    let fail = |errno| Step::Return.failed(errno);
+    // Copies leave out what is unbindable; and nobody would pass mounts on to them any more.
+    sys::set_propagation(c"/", libc::MS_PRIVATE | libc::MS_REC).map_err(fail)?;
+    let tree = sys::clone_tree(Fd(libc::AT_FDCWD), c"/", true).map_err(fail)?;
+    sys::setns(namespace, libc::CLONE_NEWNS).map_err(fail)?;
+    sys::close_now(namespace);
+    sys::fchdir(tree).map_err(fail)?;
+    sys::chroot_here().map_err(fail)?;
+    sys::replace(tree, root.tree).map_err(fail)?;
+    sys::close_now(tree);
+    Ok(())
+}
+
+/// The root of a container that stands, where no mount namespace leads there. By descriptor, and
+/// before anybody inside can see us.
+pub(crate) fn enter_known(orders: &Orders<'_>) -> Result<(), Failure> {
+    let Some(root) = orders.enter else {
+        return Ok(());
+    };
+    let fail = |errno| Step::Enter.failed(errno);
+    sys::fchdir(root).map_err(fail)?;
+    sys::chroot_here().map_err(fail)?;
+    sys::close_now(root);
+    Ok(())
 }
 
 /// The old tree stays in the mount namespace, below the new root. A procfs or sysfs in it that is

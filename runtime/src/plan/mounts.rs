@@ -116,7 +116,7 @@ pub(crate) fn plan(
         readonly: root
             .and_then(oci_spec::runtime::Root::readonly)
             .unwrap_or(false),
-        propagation: propagation(linux, refusals),
+        propagation: propagation(linux, namespaces, refusals),
         mounts,
         masked: hidden(
             "linux.maskedPaths",
@@ -133,7 +133,7 @@ pub(crate) fn plan(
 
 /// What the root becomes in the end. While it is built the old tree is always a slave of the host's
 /// at most, so that nothing of ours reaches the host.
-fn propagation(linux: &Linux, refusals: &mut Refusals) -> Option<u64> {
+fn propagation(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<u64> {
     let text = linux
         .rootfs_propagation()
         .as_deref()
@@ -142,7 +142,27 @@ fn propagation(linux: &Linux, refusals: &mut Refusals) -> Option<u64> {
     if flags.is_none() {
         refusals.refuse("linux.rootfsPropagation", format!("{text:?} is unknown"));
     }
+    refuse_exchange(
+        flags.as_slice(),
+        namespaces,
+        "linux.rootfsPropagation",
+        refusals,
+    );
     flags
+}
+
+/// What is in no mount namespace neither passes mounts on nor receives any.
+fn refuse_exchange(
+    propagation: &[u64],
+    namespaces: &Namespaces,
+    json: &str,
+    refusals: &mut Refusals,
+) {
+    let exchanges = |flags: &u64| flags & (libc::MS_SHARED | libc::MS_SLAVE) != 0;
+    if namespaces.returns_to_mounts() && propagation.iter().any(exchanges) {
+        let why = "shared and slave need a mount namespace: list \"mount\" in linux.namespaces";
+        refusals.refuse(json, why);
+    }
 }
 
 fn hidden(name: &str, paths: Option<&[String]>, refusals: &mut Refusals) -> Vec<CString> {
@@ -215,6 +235,13 @@ fn plan_mount(
     // Directories for later mounts are made in it first.
     let late = new && (kind == "tmpfs" || target.as_c_str() == c"dev");
     let mut own = options.own;
+    let options_json = format!("{json}.options");
+    refuse_exchange(
+        &options.propagation,
+        scene.namespaces,
+        &options_json,
+        refusals,
+    );
     let late_readonly = late && (own.take_readonly() | options.tree.take_readonly());
     MountPlan {
         destination: destination.clone(),

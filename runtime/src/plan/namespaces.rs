@@ -134,11 +134,17 @@ impl Namespaces {
             })
     }
 
+    /// Is the container to end up in the caller's mount namespace? Its mounts are made in one of its
+    /// own all the same, which it leaves with a copy of them.
+    pub(crate) fn returns_to_mounts(&self) -> bool {
+        !self.own(Kind::Mount)
+    }
+
     /// `CLONE_NEW*` of all that `clone3(2)` creates.
     pub(crate) fn clone_flags(&self) -> i32 {
         JOIN_ORDER
             .into_iter()
-            .filter(|kind| self.creates(*kind))
+            .filter(|kind| self.creates(*kind) || *kind == Kind::Mount && self.returns_to_mounts())
             // A namespace with offsets is made by the child: offsets are taken only before the
             // first process is in it.
             .filter(|kind| *kind != Kind::Time || self.time_offsets.is_none())
@@ -171,8 +177,9 @@ pub(crate) fn plan(linux: &Linux, caller: Caller, refusals: &mut Refusals) -> Na
         maps: None,
         time_offsets: None,
     };
-    if !namespaces.own(Kind::Mount) {
-        refusals.refuse("linux.namespaces", "a mount namespace is needed");
+    if !namespaces.own(Kind::Mount) && namespaces.own(Kind::User) {
+        let why = "a user namespace has no power over the caller's mount namespace: list \"mount\"";
+        refusals.refuse("linux.namespaces", why);
     }
     if !namespaces.own(Kind::User) && !caller.may(Caller::SYS_ADMIN) {
         let why = "rootless container requires user namespaces";

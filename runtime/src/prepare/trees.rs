@@ -31,6 +31,8 @@ pub(crate) struct Trees {
     pub(crate) devices: Vec<Option<OwnedFd>>,
     /// Whose ids the mounts are shown with.
     pub(crate) idmaps: Idmaps,
+    /// The mount namespace a container without one of its own goes back to.
+    pub(crate) mounts_of_caller: Option<OwnedFd>,
     /// Mounts of the host that must not stay in sight below a root that was not pivoted into.
     pub(crate) revealing: Vec<CString>,
 }
@@ -91,6 +93,11 @@ impl Trees {
             mounts,
             devices: devices.collect::<Result<_>>()?,
             idmaps,
+            mounts_of_caller: plan
+                .namespaces
+                .returns_to_mounts()
+                .then(|| mounts_of_caller(host))
+                .transpose()?,
             revealing: if without_pivot {
                 revealing()
             } else {
@@ -98,6 +105,12 @@ impl Trees {
             },
         })
     }
+}
+
+fn mounts_of_caller(host: &Host) -> Result<OwnedFd> {
+    let path = "thread-self/ns/mnt";
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(host.proc()?, path, flags, Mode::empty()).at("open /proc file", path)
 }
 
 /// What the whole container means for each of its mounts.
