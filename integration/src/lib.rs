@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod client;
 pub mod elf;
 pub mod field;
+pub mod hook;
 pub mod host;
 pub mod image;
 pub mod kernel;

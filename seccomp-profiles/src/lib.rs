@@ -27,6 +27,7 @@
 mod abi;
 mod assembler;
 mod builtin;
+mod capability;
 mod decision;
 mod defaults;
 mod document;
@@ -40,6 +41,7 @@ mod table;
 
 pub use abi::Abi;
 pub use builtin::default_profile;
+pub use capability::{CAPABILITIES, capability_number};
 pub use defaults::{DEFAULT_CAPABILITIES, OLDEST_KERNEL, PROFILE_DATE, PROFILE_KERNEL};
 pub use document::{Kernel, Target, load_for};
 pub use error::{Error, ErrorKind};

@@ -1,69 +1,7 @@
-//! Names of capabilities, their kernel numbers, and docker's default set.
+//! `--cap-add` and `--cap-drop`.
 
+use hostrun_seccomp_profiles::{CAPABILITIES, DEFAULT_CAPABILITIES};
 use oci_spec::runtime::Capability;
-
-/// Every capability in the order of its kernel number (capabilities(7), linux/capability.h).
-pub(crate) const ALL: [Capability; 41] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::DacReadSearch,
-    Capability::Fowner,
-    Capability::Fsetid,
-    Capability::Kill,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setpcap,
-    Capability::LinuxImmutable,
-    Capability::NetBindService,
-    Capability::NetBroadcast,
-    Capability::NetAdmin,
-    Capability::NetRaw,
-    Capability::IpcLock,
-    Capability::IpcOwner,
-    Capability::SysModule,
-    Capability::SysRawio,
-    Capability::SysChroot,
-    Capability::SysPtrace,
-    Capability::SysPacct,
-    Capability::SysAdmin,
-    Capability::SysBoot,
-    Capability::SysNice,
-    Capability::SysResource,
-    Capability::SysTime,
-    Capability::SysTtyConfig,
-    Capability::Mknod,
-    Capability::Lease,
-    Capability::AuditWrite,
-    Capability::AuditControl,
-    Capability::Setfcap,
-    Capability::MacOverride,
-    Capability::MacAdmin,
-    Capability::Syslog,
-    Capability::WakeAlarm,
-    Capability::BlockSuspend,
-    Capability::AuditRead,
-    Capability::Perfmon,
-    Capability::Bpf,
-    Capability::CheckpointRestore,
-];
-
-/// What a container gets when nobody says otherwise.
-pub(crate) const DEFAULT: [Capability; 14] = [
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Mknod,
-    Capability::NetRaw,
-    Capability::Setgid,
-    Capability::Setuid,
-    Capability::Setfcap,
-    Capability::Setpcap,
-    Capability::NetBindService,
-    Capability::SysChroot,
-    Capability::Kill,
-    Capability::AuditWrite,
-];
 
 /// One capability, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +22,8 @@ pub(crate) fn choice(text: &str) -> Result<Choice, String> {
         return Ok(Choice::All);
     }
     let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    ALL.into_iter()
+    CAPABILITIES
+        .into_iter()
         .find(|capability| capability.to_string() == short)
         .map(Choice::One)
         .ok_or_else(|| format!("'{text}' is not a capability"))
@@ -92,7 +31,8 @@ pub(crate) fn choice(text: &str) -> Result<Choice, String> {
 
 /// The capabilities whose bits are set, as /proc/PID/status writes them.
 pub(crate) fn of_bits(bits: u64) -> Vec<Capability> {
-    ALL.into_iter()
+    CAPABILITIES
+        .into_iter()
         .enumerate()
         .filter(|(n, _)| bits >> n & 1 == 1)
         .map(|(_, c)| c)
@@ -109,7 +49,7 @@ pub(crate) fn combined(add: &[Choice], drop: &[Choice], all: &[Capability]) -> V
     } else if dropped_all {
         &[]
     } else {
-        &DEFAULT
+        &DEFAULT_CAPABILITIES
     };
     let mut set: Vec<Capability> = start
         .iter()

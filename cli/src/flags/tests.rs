@@ -4,6 +4,7 @@ use super::mount::Kind;
 use super::namespace::Sharing;
 use super::path::ContainerPath;
 use super::*;
+use hostrun_seccomp_profiles::CAPABILITIES;
 use oci_spec::runtime::{Capability, PosixRlimitType};
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -167,7 +168,7 @@ fn ulimits_are_ordered_pairs() {
 
 #[test]
 fn capabilities_combine_as_docker_does() {
-    let all = capability::ALL.to_vec();
+    let all = CAPABILITIES.to_vec();
     assert_eq!(combined(&[], &[], &all).len(), 14);
     assert_eq!(combined(&[], &[Choice::All], &all), []);
     let one = choice("net_admin").unwrap();

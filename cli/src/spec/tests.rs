@@ -41,7 +41,7 @@ fn facts(flags: &Run) -> Facts {
             additional_gids: if plain { vec![4, 27] } else { Vec::new() },
             home: if plain { "/home/user" } else { "/root" }.to_owned(),
         },
-        capabilities: crate::flags::capability::ALL.to_vec(),
+        capabilities: hostrun_seccomp_profiles::CAPABILITIES.to_vec(),
         devices: flags.files.devices.iter().map(device).collect(),
         volumes: mount_flags(flags)
             .filter(|flag| flag.kind == crate::flags::mount::Kind::Volume)

@@ -6,6 +6,7 @@ use super::landlock::Landlock;
 use super::refusal::Refusals;
 use super::treatment::{self, Treatment};
 use hostrun_inside::orders::{Capabilities, Rlimit};
+use hostrun_seccomp_profiles::capability_number;
 use oci_spec::runtime::{Capability, Linux, LinuxCapabilities, PosixRlimitType, Process};
 use std::collections::HashSet;
 use std::ffi::CString;
@@ -208,11 +209,9 @@ fn capabilities(
 ) -> Capabilities {
     let known = |set: u64| set & (u64::MAX >> (63 - last.min(63)));
     let mask = |set: Option<&HashSet<Capability>>| {
-        known(
-            set.into_iter()
-                .flatten()
-                .fold(0, |mask, capability| mask | 1 << number(*capability)),
-        )
+        known(set.into_iter().flatten().fold(0, |mask, capability| {
+            mask | 1 << capability_number(*capability)
+        }))
     };
     let Some(sets) = sets else {
         return Capabilities {
@@ -246,53 +245,6 @@ fn capabilities(
     }
 }
 
-/// The kernel's number, `capabilities(7)`.
-pub(crate) fn number(capability: Capability) -> u32 {
-    match capability {
-        Capability::Chown => 0,
-        Capability::DacOverride => 1,
-        Capability::DacReadSearch => 2,
-        Capability::Fowner => 3,
-        Capability::Fsetid => 4,
-        Capability::Kill => 5,
-        Capability::Setgid => 6,
-        Capability::Setuid => 7,
-        Capability::Setpcap => 8,
-        Capability::LinuxImmutable => 9,
-        Capability::NetBindService => 10,
-        Capability::NetBroadcast => 11,
-        Capability::NetAdmin => 12,
-        Capability::NetRaw => 13,
-        Capability::IpcLock => 14,
-        Capability::IpcOwner => 15,
-        Capability::SysModule => 16,
-        Capability::SysRawio => 17,
-        Capability::SysChroot => 18,
-        Capability::SysPtrace => 19,
-        Capability::SysPacct => 20,
-        Capability::SysAdmin => 21,
-        Capability::SysBoot => 22,
-        Capability::SysNice => 23,
-        Capability::SysResource => 24,
-        Capability::SysTime => 25,
-        Capability::SysTtyConfig => 26,
-        Capability::Mknod => 27,
-        Capability::Lease => 28,
-        Capability::AuditWrite => 29,
-        Capability::AuditControl => 30,
-        Capability::Setfcap => 31,
-        Capability::MacOverride => 32,
-        Capability::MacAdmin => 33,
-        Capability::Syslog => 34,
-        Capability::WakeAlarm => 35,
-        Capability::BlockSuspend => 36,
-        Capability::AuditRead => 37,
-        Capability::Perfmon => 38,
-        Capability::Bpf => 39,
-        Capability::CheckpointRestore => 40,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,7 +255,11 @@ mod tests {
         for capability in caps::all() {
             let name = capability.to_string();
             let ours = serde_json::from_value::<Capability>(name.clone().into()).unwrap();
-            assert_eq!(number(ours), u32::from(capability.index()), "{name}");
+            assert_eq!(
+                capability_number(ours),
+                u32::from(capability.index()),
+                "{name}"
+            );
             assert!(caps::Capability::from_str(&name).is_ok());
         }
     }

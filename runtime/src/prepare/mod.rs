@@ -2,6 +2,7 @@
 //! undone when dropped.
 
 mod idmaps;
+mod mount_table;
 mod place;
 mod scope;
 pub(crate) mod state_dir;
