@@ -10,6 +10,30 @@ pub fn exit(code: u8) -> Vec<u8> {
     program(&exit_code(u32::from(code)))
 }
 
+/// A program that writes `CLOCK_MONOTONIC` in nanoseconds to its standard output, as eight bytes,
+/// and exits with 0.
+pub fn clock() -> Vec<u8> {
+    const CLOCK_GETTIME: u32 = 228;
+    const CLOCK_MONOTONIC: u32 = 1;
+    const WRITE: u32 = 1;
+    const SYSCALL: [u8; 2] = [0x0f, 0x05];
+    const RSI_IS_RSP: [u8; 3] = [0x48, 0x89, 0xe6];
+    let mut code = vec![0x48, 0x83, 0xec, 0x20]; // sub rsp, 32
+    code.extend(load_registers(CLOCK_GETTIME, [CLOCK_MONOTONIC, 0, 0]));
+    code.extend(RSI_IS_RSP);
+    code.extend(SYSCALL);
+    code.extend([0x48, 0x8b, 0x04, 0x24]); // mov rax, [rsp]
+    code.extend([0x48, 0x69, 0xc0]); // imul rax, rax, 1000000000
+    code.extend(1_000_000_000_u32.to_le_bytes());
+    code.extend([0x48, 0x03, 0x44, 0x24, 0x08]); // add rax, [rsp + 8]
+    code.extend([0x48, 0x89, 0x04, 0x24]); // mov [rsp], rax
+    code.extend(load_registers(WRITE, [1, 0, 8]));
+    code.extend(RSI_IS_RSP);
+    code.extend(SYSCALL);
+    code.extend(exit_code(0));
+    program(&code)
+}
+
 /// A program that makes one system call with up to three arguments and exits with its errno, 0 if
 /// it succeeded.
 pub fn system_call(number: u32, args: [u32; 3]) -> Vec<u8> {

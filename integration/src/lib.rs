@@ -23,6 +23,7 @@ pub mod runtime;
 pub mod socket;
 pub mod sources;
 pub mod stage;
+pub mod trace;
 
 pub use bundle::Bundle;
 pub use runtime::{Outcome, Runtime};

@@ -150,6 +150,11 @@ impl Call {
         self
     }
 
+    /// The program and its arguments.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
     /// Feeds these bytes to standard input, then ends it.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();

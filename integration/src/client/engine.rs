@@ -152,6 +152,14 @@ impl<'a> Engine<'a> {
         self.world.call(all).within(PATIENCE)
     }
 
+    /// A command as it is typed, with nothing about the runtime.
+    pub fn plain_call(&self, words: &[&str]) -> Call {
+        let runtime = self.journal.program().unwrap_or_default();
+        let mut all = self.kind.words(self.world, runtime);
+        all.extend(words.iter().map(|word| (*word).to_owned()));
+        self.world.call(all).within(PATIENCE)
+    }
+
     /// The output of a command that must succeed.
     ///
     /// # Errors

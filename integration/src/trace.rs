@@ -1,0 +1,204 @@
+//! What a command costs in numbers that do not depend on load: system calls, tasks, programs, page
+//! faults, bytes written, waits for the kernel's grace periods, and instructions.
+//!
+//! The command runs under ptrace(2), as under strace, from its first instruction to its end. What
+//! it leaves running is let go once it has come to rest.
+
+mod calls;
+mod steps;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+pub use steps::Steps;
+
+use crate::runtime::PATIENCE;
+
+/// What a command cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// System calls begun, by all its tasks.
+    pub calls: usize,
+    /// Tasks there were, its own included.
+    pub tasks: usize,
+    /// Programs executed, its own included.
+    pub programs: usize,
+    /// Calls of `clone3(2)`.
+    pub clone3: usize,
+    /// Page faults served without a disk, of the tasks that have ended. A few come and go with
+    /// where the kernel put the stack.
+    pub faults: usize,
+    /// Bytes written, to whatever.
+    pub written: usize,
+    /// Waits for an RCU grace period that the command asks for itself.
+    pub waits: Waits,
+}
+
+/// What makes the kernel wait until every processor has moved on: 40 us on a machine with nothing
+/// to do, milliseconds on a busy one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Calls of `umount2(2)`.
+    pub umounts: usize,
+    /// Detached mounts that were never attached, and are dissolved when they are closed.
+    pub dissolved: usize,
+    /// Processes moved by a write to `cgroup.procs` or `cgroup.threads`.
+    pub moved: usize,
+}
+
+impl Waits {
+    /// All of them.
+    pub fn total(self) -> usize {
+        self.umounts + self.dissolved + self.moved
+    }
+}
+
+/// A command that is about to be counted.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Trace {
+    before: Vec<OsString>,
+    words: Vec<OsString>,
+}
+
+impl Trace {
+    /// Of a program with its arguments.
+    pub fn of<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Self {
+        let own = |word: S| word.as_ref().to_owned();
+        Self {
+            before: Vec::new(),
+            words: words.into_iter().map(own).collect(),
+        }
+    }
+
+    /// Puts a command in front that prepares the place and executes its arguments; it does not count.
+    pub fn after<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.before = words
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        self
+    }
+
+    /// Counts what the command does until it, and what it started, has ended or rests.
+    ///
+    /// # Errors
+    /// When it cannot be traced, hangs, or does not exit with 0.
+    pub fn count(self) -> Result<Counts> {
+        self.traced(calls::follow)
+    }
+
+    /// Counts the instructions of a command that starts no other task.
+    ///
+    /// # Errors
+    /// As [`Trace::count`], and when it does start one.
+    pub fn step(self) -> Result<Steps> {
+        self.traced(steps::follow)
+    }
+
+    /// Runs a tracer on a thread of its own: the kernel lets go what a thread traces when it ends.
+    fn traced<T: Send + 'static>(self, follow: fn(Pid) -> Result<T>) -> Result<T> {
+        let thread = thread::spawn(move || self.follow(follow));
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(anyhow!("the tracer panicked")))
+    }
+
+    fn follow<T>(&self, follow: fn(Pid) -> Result<T>) -> Result<T> {
+        let root = Pid::from_raw(i32::try_from(self.launch()?.id())?);
+        let (ended, end) = mpsc::channel::<()>();
+        // a tracer sleeps in wait4(2); who hangs is ended from outside
+        let guard = thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                kill(root, Signal::SIGKILL).unwrap_or_default();
+            }
+        });
+        let result = seize(root).and_then(|()| follow(root));
+        drop(ended);
+        drop(guard.join());
+        if result.is_err() {
+            kill(root, Signal::SIGKILL).unwrap_or_default();
+        }
+        result.with_context(|| format!("trace {:?}", self.words))
+    }
+
+    /// Starts a shell that stops itself and then becomes the command.
+    fn launch(&self) -> Result<Child> {
+        const STOP: &str = "kill -STOP $$; exec \"$@\"";
+        let shell = ["sh", "-c", STOP, "sh"].map(OsString::from);
+        let words: Vec<&OsString> = self
+            .before
+            .iter()
+            .chain(&shell)
+            .chain(&self.words)
+            .collect();
+        let (program, args) = words.split_first().context("no command")?;
+        let mut command = Command::new(program);
+        command.args(args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        command.spawn().context("start a shell")
+    }
+}
+
+/// Takes hold of the stopped shell and lets it run up to the first instruction of the command.
+fn seize(root: Pid) -> Result<()> {
+    let stopped = waitpid(root, Some(WaitPidFlag::WUNTRACED))?;
+    ensure!(
+        matches!(stopped, WaitStatus::Stopped(..)),
+        "the shell did not stop: {stopped:?}"
+    );
+    let options = Options::PTRACE_O_TRACESYSGOOD
+        | Options::PTRACE_O_TRACECLONE
+        | Options::PTRACE_O_TRACEFORK
+        | Options::PTRACE_O_TRACEVFORK
+        | Options::PTRACE_O_TRACEEXEC
+        | Options::PTRACE_O_TRACEEXIT;
+    ptrace::seize(root, options).context("PTRACE_SEIZE")?;
+    kill(root, Signal::SIGCONT)?;
+    loop {
+        match wait(Some(root), WaitPidFlag::empty())? {
+            WaitStatus::PtraceEvent(_, _, event) if event == Event::Exec as i32 => return Ok(()),
+            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(_, Signal::SIGCONT) => {
+                ptrace::cont(root, None)?;
+            }
+            WaitStatus::Stopped(_, signal) => ptrace::cont(root, signal)?,
+            other => return Err(anyhow!("the shell did not become the command: {other:?}")),
+        }
+    }
+}
+
+/// Events of ptrace(2) that a tracer acts upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Exec = ptrace::Event::PTRACE_EVENT_EXEC as isize,
+    Exit = ptrace::Event::PTRACE_EVENT_EXIT as isize,
+}
+
+/// The next news of the tasks this thread traces; other threads' children are theirs.
+fn wait(whose: Option<Pid>, flags: WaitPidFlag) -> Result<WaitStatus> {
+    let flags = flags | WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+    Ok(waitpid(whose, Some(flags))?)
+}
+
+/// How long a task must have nothing to say to be at rest.
+const REST: Duration = Duration::from_millis(150);
+
+/// Whether the command is below `folder`, as one built for debugging is below `debug`.
+pub fn is_below(program: &Path, folder: &str) -> bool {
+    program
+        .components()
+        .any(|part| part.as_os_str() == OsStr::new(folder))
+}
