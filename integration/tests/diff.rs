@@ -162,26 +162,107 @@ fn a_payload_at_a_terminal_looks_the_same() -> Result<()> {
     })
 }
 
+/// What the process sees that `words` and the script start in a container of `bundle`.
+fn seen_by_exec(
+    stage: &Stage,
+    runtime: &Runtime,
+    bundle: &Bundle,
+    words: &[&str],
+) -> Result<Facts> {
+    let id = stage.id();
+    let dir = bundle.write()?.to_string_lossy().into_owned();
+    for words in [vec!["create", "--bundle", &dir, &id], vec!["start", &id]] {
+        stage.call_of(runtime, words).run()?.ok()?;
+    }
+    let at_terminal = words.contains(&"--tty");
+    let before = if at_terminal {
+        "stty -onlcr -echo; "
+    } else {
+        ""
+    };
+    let script = format!("{before}{SCRIPT}\necho the-end");
+    let words = [&["exec"], words, &[&id, "/bin/sh", "-c", &script]].concat();
+    let call = stage.call_of(runtime, words);
+    let text = if at_terminal {
+        let mut pty = Pty::open()?;
+        let exec = pty.spawn(call)?;
+        let screen = pty.wait_for("the-end")?;
+        exec.wait()?;
+        screen
+    } else {
+        call.run()?.ok()?
+    };
+    let delete = stage.call_of(runtime, ["delete", "--force", &id]);
+    delete.run()?.ok()?;
+    parse(&text)
+}
+
+/// The root of each bundle is a folder of its own.
+fn compare_exec(stage: &Stage, bundle: &Bundle, words: &[&str]) -> Result<()> {
+    let ours = seen_by_exec(stage, stage.runtime(), bundle, words)?;
+    same(
+        &ours,
+        &seen_by_exec(stage, &Runtime::oracle()?, bundle, words)?,
+    )
+}
+
 #[test]
 fn a_process_of_exec_looks_the_same() -> Result<()> {
+    on_stage(|stage| compare_exec(stage, &stage.bundle()?.shell("sleep 60"), &[]))
+}
+
+#[test]
+fn a_process_of_exec_at_a_terminal_looks_the_same() -> Result<()> {
+    on_stage(|stage| compare_exec(stage, &stage.bundle()?.shell("sleep 60"), &["--tty"]))
+}
+
+#[test]
+fn a_process_of_exec_as_another_user_looks_the_same() -> Result<()> {
     on_stage(|stage| {
-        let bundle = stage.bundle()?.shell("sleep 60");
-        let seen = |runtime: &Runtime| -> Result<Facts> {
-            let id = stage.id();
-            let dir = bundle.write()?.to_string_lossy().into_owned();
-            for words in [vec!["create", "--bundle", &dir, &id], vec!["start", &id]] {
-                stage.call_of(runtime, words).run()?.ok()?;
-            }
-            let out = stage
-                .call_of(runtime, ["exec", &id, "/bin/sh", "-c", SCRIPT])
-                .run()?;
-            stage
-                .call_of(runtime, ["delete", "--force", &id])
-                .run()?
-                .ok()?;
-            parse(&out.ok()?)
-        };
-        let ours = seen(stage.runtime())?;
-        same(&ours, &seen(&Runtime::oracle()?)?)
+        let limits = json!([{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 100},
+            {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]);
+        let bundle = stage
+            .bundle()?
+            .set("/process/rlimits", limits)
+            .set("/process/oomScoreAdj", json!(77))
+            .capabilities(&["CAP_KILL", "CAP_CHOWN"])
+            .shell("sleep 60");
+        let user = ["--user", "1000:1000", "--additional-gids", "2000"];
+        let words = ["--cwd", "/tmp", "--env", "A=b c", "--cap", "CAP_SYS_TIME"];
+        compare_exec(stage, &bundle, &[&user[..], &words[..]].concat())?;
+        compare_exec(stage, &bundle, &["--user", "1000", "--no-new-privs"])
+    })
+}
+
+#[test]
+fn a_process_of_exec_in_a_locked_down_container_looks_the_same() -> Result<()> {
+    on_stage(|stage| {
+        let bundle = stage
+            .bundle()?
+            .set("/root/readonly", json!(true))
+            .set(
+                "/linux/seccomp",
+                json!({"defaultAction": "SCMP_ACT_ALLOW",
+                "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": [{"names": ["getcpu"], "action": "SCMP_ACT_ERRNO"}]}),
+            )
+            .capabilities(&[])
+            .shell("sleep 60");
+        compare_exec(stage, &bundle, &[])
+    })
+}
+
+#[test]
+fn a_process_of_exec_in_a_user_namespace_looks_the_same() -> Result<()> {
+    on_stage(|stage| {
+        let mapping = json!([{"containerID": 0, "hostID": 0, "size": 65536}]);
+        let bundle = stage
+            .bundle()?
+            .namespace("user", None)
+            .set("/linux/uidMappings", mapping.clone())
+            .set("/linux/gidMappings", mapping)
+            .shell("sleep 60");
+        compare_exec(stage, &bundle, &[])?;
+        compare_exec(stage, &bundle, &["--user", "1000:1000"])
     })
 }
