@@ -16,7 +16,8 @@ RUNTIME    ?= $(HOSTRUN)
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
-.PHONY: help setup build examples demo check unit test test-root test-clients oracle test-vm test-long evil room install bench clean
+.PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
+	test-vm vm-limits vm-labels vm-checkpoint test-long evil room install bench clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -35,10 +36,16 @@ demo: ## build an image, load it, run it, look around inside
 	@$(MAKE) --no-print-directory build
 	integration/demo/demo $(HOSTRUN)
 
-check: ## format, lints, licences
+check: check-format check-lints check-licences ## format, lints, licences
+
+check-format:
 	cargo fmt --all --check
+
+check-lints:
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
 	cargo clippy --locked -p hostrun-integration --test limits --test changes --test scopes $(CLIENTS) --target $(TARGET) -- -D warnings
+
+check-licences:
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime
@@ -59,10 +66,10 @@ ORACLE_TESTS = $(filter-out conformance detached doctor flags images library lim
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
 
-test-vm: build ## limits, scopes, labels and checkpoints, in virtual machines with every controller: runc and crun first
-	integration/vm/limits $(HOSTRUN)
-	integration/vm/labels $(HOSTRUN)
-	integration/vm/checkpoint $(HOSTRUN)
+test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpoints, in virtual machines with every controller: runc and crun first
+
+vm-limits vm-labels vm-checkpoint: vm-%: build
+	integration/vm/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test kill_steps --test race
