@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::host;
+use crate::runtime::Call;
+use crate::{host, program};
 
 /// A bundle; written to disk by [`Bundle::write`], which every way to run it calls.
 #[derive(Clone, Debug)]
@@ -170,8 +171,7 @@ impl Bundle {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(&path, content)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        program::write(&path, mode, content)?;
         Ok(self)
     }
 
@@ -214,13 +214,10 @@ fn entry<'a>(root: &'a mut Value, pointer: &str) -> &'a mut Value {
 fn applets() -> Result<&'static [String]> {
     static NAMES: OnceLock<Vec<String>> = OnceLock::new();
     if NAMES.get().is_none() {
-        let list = std::process::Command::new("/bin/busybox")
-            .arg("--list")
-            .output()?;
-        let names = String::from_utf8(list.stdout)?
-            .lines()
-            .map(str::to_owned)
-            .collect();
+        let list = Call::new(Path::new("/bin/busybox"), ["--list"])
+            .run()?
+            .ok()?;
+        let names = list.lines().map(str::to_owned).collect();
         drop(NAMES.set(names));
     }
     NAMES
@@ -247,7 +244,8 @@ pub fn fill_root(rootfs: &Path) -> Result<()> {
     ] {
         fs::create_dir_all(rootfs.join(dir))?;
     }
-    fs::copy("/bin/busybox", rootfs.join("bin/busybox")).context("copy /bin/busybox")?;
+    let busybox = Path::new("/bin/busybox");
+    program::copy(busybox, &rootfs.join("bin/busybox")).context("copy /bin/busybox")?;
     for name in applets()?.iter().filter(|name| *name != "busybox") {
         symlink("busybox", rootfs.join("bin").join(name))?;
     }

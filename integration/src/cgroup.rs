@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::runtime::PATIENCE;
+
 /// Where the suite has cgroup2 mounted.
 pub const ROOT: &str = "/sys/fs/cgroup";
 
@@ -67,13 +69,13 @@ pub fn below(cgroup: &str) -> Vec<PathBuf> {
 /// Kills what runs in a cgroup and removes it with all below.
 ///
 /// # Errors
-/// When something stays after five seconds.
+/// When something stays after a minute.
 pub fn remove(cgroup: &str) -> Result<()> {
     if !dir(cgroup).exists() {
         return Ok(());
     }
     fs::write(dir(cgroup).join("cgroup.kill"), "1").context("write cgroup.kill")?;
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     loop {
         let mut last = Ok(());
         for path in below(cgroup) {

@@ -7,19 +7,14 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::host;
-use crate::runtime::{Call, Outcome};
-use crate::{Bundle, Container, Runtime, Stage};
+use crate::runtime::{Call, Outcome, PATIENCE};
+use crate::{Bundle, Container, Runtime, Stage, host, program};
 
 /// What a container must never see; every file of the victim folder that is worth reading holds it.
 pub const SECRET: &str = "the machine's";
-
-/// How long one step of an attack may take: more is a hang.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An attack of the corpus.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +80,7 @@ impl Field {
             fs::write(victim.join(name), "")?;
         }
         let script = format!("#!/bin/sh\necho {SECRET}\n");
-        fs::write(victim.join("evil"), script)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(victim.join("evil"), mode)?;
+        program::write(&victim.join("evil"), 0o755, script)?;
         Ok(field)
     }
 
@@ -237,7 +230,8 @@ impl Field {
     fn machine(&self) -> Result<Vec<String>> {
         let mut lines = host::tree_digest(&self.victim())?;
         lines.extend(
-            host::mounts()?
+            self.stage
+                .mounts()?
                 .into_iter()
                 .map(|line| format!("mount {line}")),
         );

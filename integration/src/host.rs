@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::runtime::Call;
+use crate::runtime::{Call, PATIENCE};
 
 /// Type number of a cgroup2 file system, as `statfs(2)` gives it.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
@@ -85,9 +85,9 @@ pub fn command<S: AsRef<OsStr>, T: AsRef<OsStr>>(
 /// Waits for what another process is about to do.
 ///
 /// # Errors
-/// When it does not in half a minute.
+/// When it does not in a minute.
 pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + PATIENCE;
     while !done() {
         ensure!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(10));

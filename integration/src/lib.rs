@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod leaks;
 pub mod namespace;
 pub mod oracle;
+pub mod program;
 pub mod pty;
 pub mod refusal;
 pub mod runtime;

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::program;
+
 /// The identity of a namespace of a process, such as `net:[4026531840]`.
 ///
 /// # Errors
@@ -39,12 +41,12 @@ impl Held {
     /// # Errors
     /// When the kernel refuses.
     pub fn new(options: &[&str], file: &str) -> Result<Self> {
-        let mut child = Command::new("unshare")
+        let mut command = Command::new("unshare");
+        command
             .args(options)
             .args(["sh", "-c", "echo ready; exec sleep 600"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start unshare")?;
+            .stdout(Stdio::piped());
+        let mut child = program::start(&mut command).context("start unshare")?;
         let path = PathBuf::from(format!("/proc/{}/ns/{file}", child.id()));
         let mut line = String::new();
         let out = child.stdout.take().context("no output")?;

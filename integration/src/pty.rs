@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::runtime::{Call, Running};
+use crate::runtime::{Call, PATIENCE, Running};
 
 /// A pseudo terminal pair.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Pty {
     /// # Errors
     /// When it does not in time.
     pub fn wait_for(&mut self, text: &str) -> Result<String> {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         loop {
             let screen = String::from_utf8_lossy(&self.seen).into_owned();
             if screen.contains(text) {

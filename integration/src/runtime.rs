@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use crate::program;
+
 /// How long a call may take before it counts as hung. A busy two-core machine needs a second.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -91,7 +93,7 @@ impl Runtime {
     pub fn copy_to(&self, dir: &Path) -> Result<Self> {
         let name = self.program.file_name().context("no file name")?;
         let program = dir.join(name);
-        fs::copy(&self.program, &program)?;
+        program::copy(&self.program, &program)?;
         Self::at(program)
     }
 
@@ -210,8 +212,8 @@ impl Call {
                 File::open(input)?.into()
             }
         };
-        let (program, args) = self.words.split_first().context("an empty command")?;
-        let mut command = Command::new(program);
+        let (name, args) = self.words.split_first().context("an empty command")?;
+        let mut command = Command::new(name);
         command.args(args).stdin(stdin);
         match self.outputs {
             Some((out, err)) => command.stdout(out).stderr(err),
@@ -222,9 +224,8 @@ impl Call {
         if let Some(dir) = self.dir {
             command.current_dir(dir);
         }
-        let child = command
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let child =
+            program::start(&mut command).with_context(|| format!("start {}", name.display()))?;
         Ok(Running {
             child,
             folder,

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
+use crate::runtime::PATIENCE;
+
 /// A listening socket.
 #[derive(Debug)]
 pub struct Receiver {
@@ -54,10 +56,7 @@ impl Receiver {
     /// # Errors
     /// When nobody sent one in time.
     pub fn receive(&self) -> Result<(String, OwnedFd)> {
-        let limit = Timespec {
-            tv_sec: 20,
-            tv_nsec: 0,
-        };
+        let limit = Timespec::try_from(PATIENCE)?;
         let came = poll(
             &mut [PollFd::new(&self.listener, PollFlags::IN)],
             Some(&limit),

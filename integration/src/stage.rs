@@ -10,8 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::bundle::Bundle;
-use crate::runtime::{Call, Outcome, Runtime};
+use crate::runtime::{Call, Outcome, PATIENCE, Runtime};
 use crate::{cgroup, host, leaks};
+
+/// What the names of all stages begin with.
+const PREFIX: &str = "hostrun-it-";
 
 /// Runs a test on the runtime under test, cleans up after it and fails if anything was left behind.
 ///
@@ -52,7 +55,7 @@ impl Stage {
     /// When the machine is not prepared for root tests.
     pub fn new(runtime: Runtime) -> Result<Self> {
         host::require_private_mounts()?;
-        let folder = tempfile::Builder::new().prefix("hostrun-it-").tempdir()?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
         // images and bundles are read by other users than root
         fs::set_permissions(
             folder.path(),
@@ -94,6 +97,16 @@ impl Stage {
     /// The cgroup all containers of this test are in.
     pub fn cgroup(&self) -> String {
         format!("/{}", self.token)
+    }
+
+    /// The machine's mount table, without what tests beside this one have in their folders.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn mounts(&self) -> Result<Vec<String>> {
+        let mut table = host::mounts()?;
+        table.retain(|line| !line.contains(PREFIX) || line.contains(&self.token));
+        Ok(table)
     }
 
     /// A container name nobody has; force-deleted at the end.
@@ -233,7 +246,7 @@ impl Stage {
     /// # Errors
     /// With the list of them.
     pub fn nothing_left_behind(&self) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(5);
+        let end = Instant::now() + PATIENCE;
         loop {
             let left = self.left_behind()?;
             if left.is_empty() {
@@ -336,9 +349,9 @@ impl Container<'_> {
     /// Waits until its state has this status.
     ///
     /// # Errors
-    /// When it does not in ten seconds.
+    /// When it does not in a minute.
     pub fn wait_until(&self, status: &str) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + PATIENCE;
         loop {
             let state = self.state()?;
             if state.get("status").is_some_and(|now| now == status) {

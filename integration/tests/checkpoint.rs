@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::runtime::Call;
-use hostrun_integration::{Bundle, Stage, host, namespace, on_stage};
+use hostrun_integration::{Bundle, Stage, host, namespace, on_stage, program};
 use serde_json::json;
 
 /// Counts in a file of its root as long as it lives. criu knows no files outside of the root.
@@ -212,8 +212,7 @@ fn a_criu_that_is_missing_or_fails_is_named_with_its_log() -> Result<()> {
         if !stage.runtime().is_runc() {
             // one that ends at once, as when it was built for another machine
             let criu = folder.join("criu");
-            fs::write(&criu, "#!/bin/sh\nexit 3\n")?;
-            fs::set_permissions(&criu, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+            program::write(&criu, 0o755, "#!/bin/sh\nexit 3\n")?;
             let failed = with(&format!("{}:/bin", folder.display()))?;
             ensure!(failed.code() == 1, "{failed:?}");
             ensure!(

@@ -215,7 +215,15 @@ fn containerd_shows_statistics_and_processes() -> Result<()> {
 fn containerd_tells_events() -> Result<()> {
     on_containerd(|containerd| {
         let mut events = containerd.call(&["events"]).spawn()?;
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        // it says nothing when it begins to listen, so something happens until it has heard of it
+        let noise = containerd.name();
+        host::wait_for("ctr to listen", || {
+            let words = ["namespaces", "create", &noise];
+            let rest = ["namespaces", "remove", &noise];
+            containerd.ok(&words).is_ok()
+                && containerd.ok(&rest).is_ok()
+                && events.stdout().contains(&noise)
+        })?;
         let name = containerd.name();
         let run = containerd.run(&["--rm"], &name, &["sh", "-c", "exit 3"]);
         assert_eq!(run.run()?.code(), 3);

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use hostrun_integration::host::{mounts, tree_digest};
+use hostrun_integration::host::tree_digest;
 use hostrun_integration::pty::Pty;
 use hostrun_integration::{Bundle, Stage, on_stage, on_stage_of_hostrun};
 use serde_json::json;
@@ -25,10 +25,10 @@ fn victim(stage: &Stage) -> Result<PathBuf> {
 
 /// Runs a hostile bundle: whatever comes of it, the victim and the mounts stay as they are.
 fn unharmed(stage: &Stage, bundle: &Bundle, victim: &Path) -> Result<String> {
-    let (before, table) = (tree_digest(victim)?, mounts()?);
+    let (before, table) = (tree_digest(victim)?, stage.mounts()?);
     let out = stage.run(bundle)?;
     assert_eq!(tree_digest(victim)?, before, "the machine's files changed");
-    assert_eq!(mounts()?, table, "the machine's mounts changed");
+    assert_eq!(stage.mounts()?, table, "the machine's mounts changed");
     ensure!(
         !out.stdout().contains("the machine's"),
         "the machine's files were read"

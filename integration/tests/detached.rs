@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use hostrun_integration::image::Image;
 use hostrun_integration::pty::Pty;
+use hostrun_integration::runtime::PATIENCE;
 use hostrun_integration::{Stage, on_stage_of_hostrun};
 
 fn with_loaded_image(test: impl FnOnce(&Stage, &str) -> Result<()>) -> Result<()> {
@@ -29,7 +30,7 @@ fn start(stage: &Stage, words: &[&str]) -> Result<String> {
 
 /// Asks until the answer is right.
 fn eventually(what: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     while !ask()? {
         ensure!(Instant::now() < end, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -306,7 +306,7 @@ fn mounts_inside_do_not_spread_unless_the_bind_is_shared() -> Result<()> {
                 .bind(&shared, "/v", &["rbind", option])
                 .shell("mount -t tmpfs tmpfs /v/point && echo mounted");
             assert_eq!(stage.run(&bundle)?.ok()?, "mounted\n");
-            let table = hostrun_integration::host::mounts()?;
+            let table = stage.mounts()?;
             let seen = table.iter().any(|line| line.contains(&target));
             assert_eq!(seen, spreads, "{option}");
         }
@@ -343,7 +343,7 @@ fn a_mount_of_the_machine_reaches_a_slave_bind() -> Result<()> {
 #[test]
 fn a_host_mount_point_inside_a_private_root_does_not_spread_out() -> Result<()> {
     on_stage(|stage| {
-        let before = hostrun_integration::host::mounts()?;
+        let before = stage.mounts()?;
         let bundle = stage
             .bundle()?
             .mount("/a", "tmpfs", "tmpfs", &[])
@@ -351,7 +351,7 @@ fn a_host_mount_point_inside_a_private_root_does_not_spread_out() -> Result<()> 
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let mut run = stage.run_call(&bundle)?.stdin(read).spawn()?;
         run.wait_for("ready")?;
-        let during = hostrun_integration::host::mounts()?;
+        let during = stage.mounts()?;
         let new: Vec<_> = during
             .iter()
             .filter(|line| !before.contains(line) && line.contains(&stage.cgroup()[1..]))

@@ -206,7 +206,7 @@ fn what_hooks_mount_before_the_root_is_entered_is_there_inside() -> Result<()> {
             ensure!(out.starts_with("of the machine\nof the machine\n"), "{out}");
             ensure!(out.contains("home"), "{out}");
         }
-        let table = hostrun_integration::host::mounts()?;
+        let table = stage.mounts()?;
         let seen = table.iter().filter(|line| line.contains("/lib/")).count();
         ensure!(
             seen == 0 || !table.iter().any(|line| line.contains("library")),

@@ -235,7 +235,7 @@ fn mounts_in_a_shared_volume_do_not_appear_on_the_machine() -> Result<()> {
         let shared = Mounted::tmpfs(&stage.folder("shared")?, &[])?;
         shared.propagation("shared")?;
         fs::create_dir(shared.at().join("inner"))?;
-        let before = host::mounts()?;
+        let before = stage.mounts()?;
         let bundle = stage
             .bundle()?
             .capabilities(&["CAP_SYS_ADMIN"])
@@ -246,9 +246,9 @@ fn mounts_in_a_shared_volume_do_not_appear_on_the_machine() -> Result<()> {
         wait_for("its mount", || {
             fs::read_to_string(&seen).is_ok_and(|seen| seen == "1\n")
         })?;
-        assert_eq!(host::mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         container.delete()?;
-        assert_eq!(host::mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         Ok(())
     })
 }

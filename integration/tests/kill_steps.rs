@@ -9,7 +9,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hostrun_integration::{Bundle, Stage, cgroup, host, on_stage_of_hostrun};
+use hostrun_integration::runtime::PATIENCE;
+use hostrun_integration::{Bundle, Stage, cgroup, on_stage_of_hostrun};
 use serde_json::{Value, json};
 
 /// `make test` tries one step of so many, another one in each verb; `make test-long` tries all.
@@ -52,7 +53,7 @@ fn killed(stage: &Stage, words: &[&str], (name, number): &Step) -> Result<bool> 
 
 /// The container's status once nothing moves any more; `None` where there is none.
 fn settled(stage: &Stage, id: &str) -> Result<Option<String>> {
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + PATIENCE;
     loop {
         let out = stage.call(["state", id]).run()?;
         if out.code() != 0 {
@@ -74,7 +75,7 @@ fn force(stage: &Stage, bundle: &Bundle, id: &str) -> Result<()> {
     ensure!(!stage.root().join(id).exists(), "its state is left");
     let group = cgroup::dir(&bundle.cgroup()?);
     ensure!(!group.exists(), "its cgroup is left");
-    let mounts = host::mounts()?;
+    let mounts = stage.mounts()?;
     let name = stage.dir().to_string_lossy().into_owned();
     ensure!(
         !mounts.iter().any(|line| line.contains(&name)),

@@ -46,7 +46,7 @@ fn exec_joins_a_container_that_another_program_made() -> Result<()> {
             &container.id,
             "/bin/sh",
             "-c",
-            "sleep 0.2; ls /here; exit 5",
+            "until [ -e /here ]; do sleep 0.05; done; ls /here; exit 5",
         ];
         let out = example(stage, "exec", &words)?.run()?;
         assert_eq!(
@@ -80,7 +80,9 @@ fn stats_lists_what_each_container_uses() -> Result<()> {
 fn pods_share_network_ipc_and_name_but_not_their_processes() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let dir = written(&stage.bundle()?)?;
-        let look = "for kind in net ipc uts pid mnt; do echo $kind $(readlink /proc/self/ns/$kind); done; hostname";
+        // both stay until both were looked at: the kernel gives the number of one that is gone to the next
+        let look = "echo >>/looked; until [ $(wc -l </looked) = 2 ]; do sleep 0.05; done
+            for kind in net ipc uts pid mnt; do echo $kind $(readlink /proc/self/ns/$kind); done; hostname";
         let out = example(stage, "pods", &[&dir, &stage.id(), look, look])?.run()?;
         let text = out.ok()?;
         let same = |kind: &str| {

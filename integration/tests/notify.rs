@@ -2,18 +2,17 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::host::wait_for;
-use hostrun_integration::runtime::{Call, Running};
+use hostrun_integration::runtime::{Call, PATIENCE, Running};
 use hostrun_integration::{Bundle, Stage, on_stage, on_stage_of_hostrun};
 
 /// A supervisor's socket.
 fn supervisor(stage: &Stage) -> Result<(UnixDatagram, String)> {
     let path = stage.dir().join("supervisor");
     let socket = UnixDatagram::bind(&path)?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     Ok((socket, format!("NOTIFY_SOCKET={}", path.display())))
 }
 

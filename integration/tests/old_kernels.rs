@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use hostrun_integration::host::{Mounted, mounts, wait_for};
+use hostrun_integration::host::{Mounted, wait_for};
 use hostrun_integration::kernel::{Kernel, STEPS};
 use hostrun_integration::refusal::{loud, refuse};
 use hostrun_integration::{Stage, on_stage};
@@ -127,7 +127,7 @@ fn mounts_do_not_show_on_the_machine_on_each_kernel() -> Result<()> {
         let shared = Mounted::tmpfs(&stage.folder("shared")?, &[])?;
         shared.propagation("shared")?;
         fs::create_dir(shared.at().join("inner"))?;
-        let before = mounts()?;
+        let before = stage.mounts()?;
         let bundle = stage
             .bundle()?
             .capabilities(&["CAP_SYS_ADMIN"])
@@ -138,9 +138,9 @@ fn mounts_do_not_show_on_the_machine_on_each_kernel() -> Result<()> {
         wait_for("its mount", || {
             fs::read_to_string(&seen).is_ok_and(|seen| seen == "1\n")
         })?;
-        assert_eq!(mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         container.delete()?;
-        assert_eq!(mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         Ok(())
     })
 }

@@ -1,8 +1,7 @@
 //! What the payload is: its words, user, rights, limits, streams, signals and exit code.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
+use hostrun_integration::host::wait_for;
 use hostrun_integration::{Outcome, Stage, elf, on_stage, on_stage_of_hostrun};
 use rustix::process::Signal;
 use serde_json::json;
@@ -106,7 +105,7 @@ fn a_signal_to_the_runtime_reaches_the_payload() -> Result<()> {
                 "trap 'echo got {name}; exit 42' {name}; echo ready; while :; do sleep 0.1; done"
             );
             let call = stage.run_call(&stage.bundle()?.shell(&script))?;
-            let mut run = call.within(Duration::from_secs(30)).spawn()?;
+            let mut run = call.spawn()?;
             run.wait_for("ready\n")?;
             run.signal(signal)?;
             let out = run.wait()?;
@@ -351,11 +350,10 @@ fn a_lifecycle_goes_through_the_states_of_the_spec() -> Result<()> {
 fn kill_takes_names_and_numbers() -> Result<()> {
     on_stage(|stage| {
         for signal in ["TERM", "SIGTERM", "15"] {
-            let script = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+            let script = "trap 'exit 3' TERM; echo >/ready; while :; do sleep 0.1; done";
             let bundle = stage.bundle()?.shell(script);
             let container = stage.start(&bundle)?;
-            // the trap has to be set first; the payload's output went to the create call
-            std::thread::sleep(Duration::from_millis(300));
+            wait_for("the trap", || bundle.rootfs().join("ready").exists())?;
             container.kill(signal)?;
             container.wait_until("stopped")?;
             container.call("delete", &[])?.ok()?;

@@ -1,11 +1,8 @@
 //! The default system call filter, through probes of one call each.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use anyhow::Result;
 use hostrun_integration::image::Image;
-use hostrun_integration::{elf, on_stage_of_hostrun};
+use hostrun_integration::{elf, on_stage_of_hostrun, program};
 
 const EPERM: i32 = 1;
 const EBADF: i32 = 9;
@@ -54,10 +51,9 @@ fn the_default_filter_answers_as_promised() -> Result<()> {
             .run()?
             .ok()?;
         let volume = format!("{}:/probes:ro", folder.display());
-        for (number, (what, program, errno)) in probes().into_iter().enumerate() {
+        for (number, (what, content, errno)) in probes().into_iter().enumerate() {
             let probe = folder.join(number.to_string());
-            fs::write(&probe, program)?;
-            fs::set_permissions(&probe, PermissionsExt::from_mode(0o755))?;
+            program::write(&probe, 0o755, content)?;
             let inside = format!("/probes/{number}");
             let out = stage
                 .image_call(["--rm", "-v", &volume, name.trim(), &inside])

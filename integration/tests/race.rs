@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use hostrun_integration::host::{mounts, tree_digest};
+use hostrun_integration::host::tree_digest;
 use hostrun_integration::pty::Pty;
 use hostrun_integration::{Bundle, Stage, on_stage};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -64,7 +64,7 @@ impl<'a> Place<'a> {
             Err(_) => STARTS / share,
         };
         let binary = fs::metadata(self.stage.runtime().program())?;
-        let (before, table) = (tree_digest(&self.outside)?, mounts()?);
+        let (before, table) = (tree_digest(&self.outside)?, self.stage.mounts()?);
         let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
         let (one, other) = (self.volume.join("target"), self.volume.join("link"));
         let started = std::thread::scope(|scope| -> Result<u32> {
@@ -82,7 +82,7 @@ impl<'a> Place<'a> {
             return Ok(());
         }
         assert_eq!(after, before, "the machine's files changed");
-        assert_eq!(mounts()?, table, "the machine's mounts changed");
+        assert_eq!(self.stage.mounts()?, table, "the machine's mounts changed");
         let now = fs::metadata(self.stage.runtime().program())?;
         let same = (now.ctime(), now.ctime_nsec()) == (binary.ctime(), binary.ctime_nsec());
         ensure!(same, "the binary changed");

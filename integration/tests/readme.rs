@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use hostrun_integration::image::Image;
 use hostrun_integration::runtime::Call;
-use hostrun_integration::{Stage, on_stage_of_hostrun};
+use hostrun_integration::{Stage, on_stage_of_hostrun, program};
 
 const README: &str = include_str!("../../README.md");
 
@@ -59,18 +59,14 @@ fn prepare(stage: &Stage) -> Result<()> {
     image.convert(&format!("oci-archive:{}:latest", archive.display()))?;
     let bundle = stage.bundle()?.shell("echo hello from a bundle");
     fs::rename(bundle.write()?, stage.dir().join("bundle"))?;
-    let program = stage.folder("bin")?.join("hostrun");
+    let path = stage.folder("bin")?.join("hostrun");
     let script = format!(
         "#!/bin/sh\nexec {} --root {} --store {} \"$@\"\n",
         stage.runtime().program().display(),
         stage.root().display(),
         stage.store().display()
     );
-    fs::write(&program, script)?;
-    Ok(fs::set_permissions(
-        &program,
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?)
+    Ok(program::write(&path, 0o755, script)?)
 }
 
 #[test]

@@ -349,14 +349,14 @@ fn cve_2024_45310_a_dangling_link_that_is_swapped_makes_nothing_outside() -> Res
             .bind(&volume, "/volume", &["rbind"])
             .mount("/volume/one/deep", "tmpfs", "inside", &["size=64k"])
             .shell("grep -c ' - tmpfs inside ' /proc/self/mountinfo");
-        let table = host::mounts()?;
+        let table = stage.mounts()?;
         let texts = swapped(stage, &volume.join("one"), &volume.join("two"), 60, &bundle)?;
         ensure!(
             texts.iter().any(|text| text == "1\n"),
             "no container started"
         );
         assert_eq!(fs::read_dir(&outside)?.count(), 0, "made on the machine");
-        assert_eq!(host::mounts()?, table, "the machine's mounts changed");
+        assert_eq!(stage.mounts()?, table, "the machine's mounts changed");
         Ok(())
     })
 }

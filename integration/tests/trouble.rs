@@ -102,8 +102,7 @@ fn create_already_says_that_there_is_no_such_program() -> Result<()> {
 fn an_ordinary_user_is_told_that_root_is_needed() -> Result<()> {
     on_stage_of_hostrun("runc has a rootless mode", |stage| {
         // the binary may be in a folder that only root can enter
-        let program = stage.dir().join("hostrun");
-        fs::copy(stage.runtime().program(), &program)?;
+        let copy = stage.runtime().copy_to(stage.dir())?;
         let dir = loud(stage)?.write()?.to_string_lossy().into_owned();
         let root = stage.root().to_string_lossy().into_owned();
         let words = ["--root", &root, "run", "--bundle", &dir, &stage.id()].map(str::to_owned);
@@ -115,7 +114,7 @@ fn an_ordinary_user_is_told_that_root_is_needed() -> Result<()> {
             "65534",
             "--clear-groups",
         ];
-        let out = Call::new(&program, words).under(nobody).run()?;
+        let out = copy.call(words).under(nobody).run()?;
         let line = refused(stage, "not root", &out, 125)?;
         ensure!(line.contains("root"), "{line}");
         Ok(())

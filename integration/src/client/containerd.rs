@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -14,9 +13,6 @@ use crate::host;
 use crate::runtime::{Call, Running};
 
 const SOCKET: &str = "/run/containerd-test.sock";
-
-/// How long one command may take.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Starts the daemon.
 ///
@@ -78,7 +74,7 @@ impl<'a> Containerd<'a> {
     pub fn call(&self, words: &[&str]) -> Call {
         let ctr = ["ctr", "--address", SOCKET];
         let all = ctr.iter().chain(words).copied();
-        self.world.call(all).within(PATIENCE)
+        self.world.call(all)
     }
 
     /// `ctr run FLAGS... IMAGE NAME WORDS...` on the runtime under test.

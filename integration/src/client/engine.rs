@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -15,9 +14,6 @@ use crate::runtime::{Call, Running};
 
 /// The image every case runs.
 pub const IMAGE: &str = "localhost/bb:latest";
-
-/// How long one command of an engine may take.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +145,7 @@ impl<'a> Engine<'a> {
             }
         }
         all.extend(rest.iter().map(|word| (*word).to_owned()));
-        self.world.call(all).within(PATIENCE)
+        self.world.call(all)
     }
 
     /// A command as it is typed, with nothing about the runtime.
@@ -157,7 +153,7 @@ impl<'a> Engine<'a> {
         let runtime = self.journal.program().unwrap_or_default();
         let mut all = self.kind.words(self.world, runtime);
         all.extend(words.iter().map(|word| (*word).to_owned()));
-        self.world.call(all).within(PATIENCE)
+        self.world.call(all)
     }
 
     /// The output of a command that must succeed.

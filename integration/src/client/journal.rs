@@ -1,11 +1,11 @@
 //! What an engine calls its runtime with, written down by a script between the two.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::program;
 use crate::runtime::Runtime;
 
 /// How many of the last calls are shown when a case fails.
@@ -36,8 +36,7 @@ impl Journal {
             journal.log.display(),
             runtime.program().display()
         );
-        fs::write(&journal.program, script)?;
-        fs::set_permissions(&journal.program, fs::Permissions::from_mode(0o755))?;
+        program::write(&journal.program, 0o755, script)?;
         Ok(journal)
     }
 

@@ -113,6 +113,8 @@ fn leave(scene: Arc<Scene>) -> Result<()> {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.0 = shared.0.saturating_sub(1);
     if shared.0 > 0 {
+        // before the lock is given back: the last one out must be the only one to hold it
+        drop(scene);
         return Ok(());
     }
     drop(shared.1.take());

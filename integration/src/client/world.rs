@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::runtime::{Call, Running};
-use crate::{cgroup, host, namespace};
+use crate::{cgroup, host, namespace, program};
 
 /// What the first process of a world does: it makes it, and holds it until nobody holds its input.
 const FOUNDATION: &str = r"
@@ -57,7 +57,8 @@ impl World {
         let name = folder.path().file_name().context("a folder without name")?;
         let cgroup = format!("/{}", name.to_string_lossy());
         fs::create_dir_all(cgroup::dir(&cgroup).join("world"))?;
-        let mut holder = Command::new("sh")
+        let mut command = Command::new("sh");
+        command
             // the cgroup namespace's root is where its maker stands
             .args([
                 "-c",
@@ -82,9 +83,8 @@ impl World {
                 FOUNDATION,
             ])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start unshare")?;
+            .stdout(Stdio::piped());
+        let mut holder = program::start(&mut command).context("start unshare")?;
         let (input, output) = (holder.stdin.take(), holder.stdout.take());
         let mut world = Self {
             folder,
@@ -143,7 +143,7 @@ impl World {
     /// Starts a daemon and waits until it answers at a socket.
     ///
     /// # Errors
-    /// When it ends before, or does not answer in half a minute; with what it said.
+    /// When it ends before, or does not answer in a minute; with what it said.
     pub fn daemon(&self, words: &[&str], socket: &str) -> Result<Running> {
         let running = self.call(words).spawn()?;
         let path = self.path(socket);

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use hostrun_integration::client::engine::{Engine, IMAGE, Kind};
+use hostrun_integration::host::wait_for;
 
 /// Waits for its end by a signal it heeds.
 const PATIENT: &str = "trap 'echo bye; exit 3' TERM; trap 'echo again' USR1; echo ready;
@@ -102,14 +103,16 @@ pub(crate) fn pause(engine: &Engine<'_>) -> Result<()> {
     engine.wait_for_log(&name, "tick")?;
     engine.ok(&["pause", &name])?;
     assert_eq!(engine.inspect(&name, "{{.State.Status}}")?, "paused");
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    let ticks = engine.ok(&["logs", &name])?.lines().count();
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!(
-        engine.ok(&["logs", &name])?.lines().count(),
-        ticks,
-        "it goes on"
-    );
+    // what it said before may still be on its way
+    let mut ticks = 0;
+    wait_for("the end of its ticks", || {
+        let before = ticks;
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        ticks = engine
+            .ok(&["logs", &name])
+            .map_or(0, |log| log.lines().count());
+        ticks > 0 && ticks == before
+    })?;
     ensure!(
         engine.code(&["exec", &name, "true"])? != 0,
         "exec in a paused one"

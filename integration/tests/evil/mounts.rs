@@ -164,7 +164,7 @@ fn shared_volume(field: &Field) -> Result<Saw> {
     let shared = Mounted::tmpfs(&field.stage().folder("shared")?, &[])?;
     shared.propagation("shared")?;
     std::fs::create_dir(shared.at().join("inner"))?;
-    let before = hostrun_integration::host::mounts()?;
+    let before = field.stage().mounts()?;
     let script = "mount -t tmpfs inner /volume/inner; sleep 0.2";
     let bundle = field.bundle()?.capabilities(&["CAP_SYS_ADMIN"]).bind(
         shared.at(),
@@ -173,9 +173,9 @@ fn shared_volume(field: &Field) -> Result<Saw> {
     );
     let run = field.run_call(&bundle.shell(script))?.spawn()?;
     std::thread::sleep(std::time::Duration::from_millis(150));
-    let during = hostrun_integration::host::mounts()?;
+    let during = field.stage().mounts()?;
     run.wait()?;
-    let after = hostrun_integration::host::mounts()?;
+    let after = field.stage().mounts()?;
     let leaked = after != before || during.iter().any(|line| line.contains(" - tmpfs inner "));
     let _gone = std::process::Command::new("umount")
         .args(["--lazy".as_ref(), shared.at().join("inner").as_os_str()])
@@ -190,12 +190,12 @@ fn shared_root(field: &Field) -> Result<Saw> {
     let bundle = field.bundle()?;
     let shared = Mounted::again(bundle.dir())?;
     shared.propagation("shared")?;
-    let before = hostrun_integration::host::mounts()?;
+    let before = field.stage().mounts()?;
     let bundle = bundle
         .mount("/data", "tmpfs", "inner", &[])
         .shell("echo started");
     let out = field.run(&bundle)?;
-    let leaked = hostrun_integration::host::mounts()? != before;
+    let leaked = field.stage().mounts()? != before;
     Ok(match (leaked, out.stdout().is_empty()) {
         (true, _) => Saw::Through("its mount is on the machine".into()),
         (false, true) => Saw::Refused,
