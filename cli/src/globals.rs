@@ -207,7 +207,7 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
                 Some("text") => false,
                 _ => {
                     return Err(report::usage(format!(
-                        "invalid log-format: {}: --log-format is text or json",
+                        "invalid log-format: {}",
                         value.display()
                     )));
                 }

@@ -41,6 +41,15 @@ fn main() -> ExitCode {
         Err(error) => return report::failure(&Globals::called(name), &error),
     };
     report::tell_as(&globals);
+    if let Err(error) = report::check_log(&globals) {
+        return report::failure(
+            &Globals {
+                log: None,
+                ..globals
+            },
+            &error,
+        );
+    }
     let rest = verbs::helped(rest);
     if rest.is_empty() {
         return written(name, output::text(&verbs::overview(name)));

@@ -2,8 +2,12 @@
 
 use crate::globals::{Globals, Name};
 use crate::{logline, output};
+use anyhow::Result;
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -228,12 +232,28 @@ pub(crate) fn deleted(deleted: &hostrun_runtime::Deleted) {
 fn log(globals: &Globals, level: &str, message: &str) {
     let Some(path) = &globals.log else { return };
     let line = logline::line(globals.log_json, level, message);
-    let opened = std::fs::OpenOptions::new()
+    // An error went to standard error already; a log that cannot be written must not hide it.
+    drop(open_log(path).and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
+}
+
+fn open_log(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
         .create(true)
         .append(true)
-        .open(path);
-    // An error went to standard error already; a log that cannot be written must not hide it.
-    drop(opened.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes())));
+        .mode(0o644)
+        .open(path)
+}
+
+/// Makes the file of `--log`: a caller who reads what went wrong from there would hear nothing.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn check_log(globals: &Globals) -> Result<()> {
+    let Some(path) = &globals.log else {
+        return Ok(());
+    };
+    let refused = |error| Failure::new(format!("open {}: {error}", path.display())).into();
+    open_log(path).map(drop).map_err(refused)
 }
 
 /// What the system said, without the number Rust puts behind it.

@@ -91,7 +91,7 @@ fn a_hook_that_hangs_is_killed_with_what_it_started_when_its_time_is_up() -> Res
             ensure!((1..20).contains(&took), "{kind}: it took {took} s");
             let words = format!("error running {kind} hook #0: ");
             ensure!(
-                line.contains(&words) && line.contains("in time"),
+                line.contains(&words) && line.contains("hook ran past specified timeout of 1.0s"),
                 "{kind}: {line}"
             );
             let pid = read(&notes, "pid")?;

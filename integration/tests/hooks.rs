@@ -110,29 +110,39 @@ fn a_hook_gets_its_arguments_as_they_are_and_only_its_own_environment() -> Resul
 }
 
 #[test]
-fn a_hook_without_an_environment_has_the_path_or_inside_the_programs() -> Result<()> {
-    on_stage_of_hostrun("runc hands hooks its caller's environment", |stage| {
-        let (mut bundle, notes) = noted(stage)?;
-        let dir = notes.display();
-        for kind in KINDS {
-            let script = format!("exec 9</proc/self/environ; cat <&9 >{dir}/{kind}; true");
-            bundle = with(bundle, kind, shell(&script));
-        }
-        let bundle = bundle.set("/process/env", json!(["PATH=/bin", "HOME=/", "ONE=1"]));
-        stage
-            .run_call(&bundle.shell("sleep 0.2"))?
-            .under(["env", "LD_PRELOAD=", "CALLERS=1", "PATH=/usr/bin:/bin"])
-            .run()?
-            .ok()?;
-        for kind in KINDS {
-            let wanted = match kind {
-                "startContainer" => "PATH=/bin\0HOME=/\0ONE=1\0",
-                _ => "PATH=/usr/bin:/bin\0",
-            };
-            assert_eq!(read(&notes, kind)?, wanted, "{kind}");
-        }
-        Ok(())
-    })
+fn a_hook_without_an_environment_has_its_callers_or_in_the_root_the_programs() -> Result<()> {
+    on_stage_of_hostrun(
+        "the oracle's createContainer hooks get the program's",
+        |stage| {
+            let (mut bundle, notes) = noted(stage)?;
+            let dir = notes.display();
+            for kind in KINDS {
+                let script = format!("exec 9</proc/self/environ; cat <&9 >{dir}/{kind}; true");
+                bundle = with(bundle, kind, shell(&script));
+            }
+            let bundle = bundle.set("/process/env", json!(["PATH=/bin", "HOME=/", "ONE=1"]));
+            stage
+                .run_call(&bundle.shell("sleep 0.2"))?
+                .under([
+                    "env",
+                    "--ignore-environment",
+                    "CALLERS=1",
+                    "PATH=/usr/bin:/bin",
+                ])
+                .run()?
+                .ok()?;
+            for kind in KINDS {
+                let wanted = match kind {
+                    "startContainer" => "PATH=/bin\0HOME=/\0ONE=1\0",
+                    // neither of the host's variables is for a process in the container's namespaces
+                    "createContainer" => "",
+                    _ => "CALLERS=1\0PATH=/usr/bin:/bin\0",
+                };
+                assert_eq!(read(&notes, kind)?, wanted, "{kind}");
+            }
+            Ok(())
+        },
+    )
 }
 
 #[test]

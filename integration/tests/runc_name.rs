@@ -106,6 +106,25 @@ fn a_failure_is_a_line_of_a_log_and_its_code_is_1() -> Result<()> {
 }
 
 #[test]
+fn a_log_that_cannot_be_opened_is_a_failure_before_anything_is_done() -> Result<()> {
+    on_stage(|stage| {
+        let runc = Runc::new(stage)?;
+        let log = stage.dir().join("missing/log");
+        let log = log.to_string_lossy().into_owned();
+        let (bundle, id) = (stage.bundle()?.shell("echo it ran"), stage.id());
+        let out = runc.run(&bundle, &["--log", &log, "run", &id])?;
+        assert_eq!((out.code(), out.stdout().as_str()), (1, ""));
+        let words = format!("open {log}: no such file or directory");
+        ensure!(out.stderr().contains(&words), "{}", out.stderr());
+        // where it can be, it is there even if nothing is said
+        let log = stage.dir().join("log").to_string_lossy().into_owned();
+        runc.bare(&["--log", &log, "features"]).run()?.ok()?;
+        assert_eq!(fs::read_to_string(&log)?, "");
+        Ok(())
+    })
+}
+
+#[test]
 fn every_failure_of_exec_but_the_commands_own_is_255() -> Result<()> {
     on_stage(|stage| {
         let runc = Runc::new(stage)?;
@@ -228,7 +247,11 @@ fn debug_lines_go_to_the_log_and_nowhere_else() -> Result<()> {
         let runc = Runc::new(stage)?;
         let (bundle, id) = (stage.bundle()?, stage.id());
         let out = runc.run(&bundle, &["--debug", "run", &id])?;
-        for words in ["level=debug", "child process in init()"] {
+        for words in [
+            "level=debug",
+            "child process in init()",
+            "init: closing the pipe to signal completion",
+        ] {
             ensure!(out.stderr().contains(words), "{words}: {}", out.stderr());
         }
         let log = stage.dir().join("log").to_string_lossy().into_owned();

@@ -4,6 +4,8 @@
 use crate::agent::Agent;
 use crate::clone::Child;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::host::Stat;
+use crate::signal;
 use hostrun_inside::{Failure, Said, byte};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use std::io::IoSliceMut;
@@ -162,7 +164,7 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
 /// The child ended without a word: the kernel killed it.
 fn died(child: &mut Child) -> Error {
     let cause = match child.reap() {
-        Some(signal) => format!("killed by signal {signal}"),
+        Some(signal) => format!("signal: {}", signal::described(signal)),
         None => "ended without a report".to_owned(),
     };
     Error::new(ErrorKind::System, "start", "the container's first process")
@@ -170,15 +172,10 @@ fn died(child: &mut Child) -> Error {
         .with_hint("a memory limit may be too small for any process to start")
 }
 
-/// Has it become another program since it was cloned? Its remains tell, too, `proc_pid_stat(5)`.
+/// Has it become another program since it was cloned? Its remains tell, too.
 fn has_executed(pid: i32) -> bool {
-    const PF_FORKNOEXEC: u32 = 0x40;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let flags = fields.split_ascii_whitespace().nth(6);
-    flags
-        .and_then(|flags| flags.parse().ok())
-        .is_some_and(|flags: u32| flags & PF_FORKNOEXEC == 0)
+    Stat::parse(&stat).is_some_and(|stat| stat.executed)
 }
 
 fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {

@@ -7,6 +7,7 @@ use crate::document;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
 use crate::hooks;
+use crate::host::Stat;
 use crate::id::ContainerId;
 use crate::plan::filter;
 use crate::plan::refusal::Refusals;
@@ -75,7 +76,12 @@ impl Container {
             let record = self.read(STATE)?;
             return Ok(record.map_or(Found::Nothing, Found::Whole));
         };
-        if !self.stands_alone(&record) {
+        let Some(stat) = self.runtime.host.stat(record.pid) else {
+            return Ok(Found::Unfinished(record));
+        };
+        // A program that runs may have told others of itself before its creator came to say so.
+        let runs = stat.executed && stat.start == record.start_time;
+        if !runs && !stands_alone(&record, stat) {
             return Ok(Found::Unfinished(record));
         }
         match self.dir.publish() {
@@ -89,22 +95,6 @@ impl Container {
         bytes
             .map(|bytes| Record::from_bytes(self.id.as_str(), &bytes))
             .transpose()
-    }
-
-    /// Was its creator killed when all was done but to say so? As long as anything was left to do,
-    /// its process would have died with its creator, and been left to no other parent.
-    fn stands_alone(&self, record: &Record) -> bool {
-        let Some((parent, start)) = self.runtime.host.origin(record.pid) else {
-            return false;
-        };
-        if record.creator == 0 || parent == record.creator || start != record.start_time {
-            return false;
-        }
-        // It may be about to die: the kernel changes its parent a moment before it sends the signal.
-        let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        let Some(Ok(pidfd)) = pidfd else { return false };
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        poll(&mut fds, Some(&DYING)) == Ok(0)
     }
 
     pub(crate) fn status_of(&self, record: &Record) -> Result<Status> {
@@ -393,6 +383,19 @@ impl Container {
             None => Err(self.wrong_state("read statistics of", "its cgroup is gone")),
         }
     }
+}
+
+/// Was its creator killed when all was done but to say so? As long as anything was left to do,
+/// its process would have died with its creator, and been left to no other parent.
+fn stands_alone(record: &Record, stat: Stat) -> bool {
+    if record.creator == 0 || stat.parent == record.creator || stat.start != record.start_time {
+        return false;
+    }
+    // It may be about to die: the kernel changes its parent a moment before it sends the signal.
+    let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let Some(Ok(pidfd)) = pidfd else { return false };
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&DYING)) == Ok(0)
 }
 
 /// What there is of a container.

@@ -134,7 +134,9 @@ impl Container {
                 "exec in container",
                 self.id().as_str(),
             )
-            .because(format!("bad sub cgroup path: {below}: {error}"))
+            .because(format!(
+                "bad sub cgroup path: {below} is not a sub cgroup path: {error}"
+            ))
         })?;
         Cgroup::open(&CgroupRoot::find()?, &path)?.ok_or_else(|| {
             let gone = Error::from_errno(libc::ENOENT, "open", format!("cgroup {path}"));

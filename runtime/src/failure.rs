@@ -88,16 +88,21 @@ pub(crate) fn explain(failure: Failure, names: &Names<'_>) -> Error {
         Step::Join => at("join namespace", String::new()),
         Step::Capabilities => at("set", "the capabilities".into())
             .with_hint("the config may ask for a capability that hostrun itself does not have"),
-        Step::CreateHook => {
-            hooks::explain(Moment::CreateContainer, index, Mishap::from_number(errno))
-        }
-        Step::StartHook => {
-            hooks::explain(Moment::StartContainer, index, Mishap::from_number(errno))
-        }
+        Step::CreateHook => hook(Moment::CreateContainer, index, errno, names),
+        Step::StartHook => hook(Moment::StartContainer, index, errno, names),
         Step::Identity => at("become", "the user of the config".into()),
         Step::SecondClone => second_clone(errno, names),
         _ => at(verb(step), String::new()),
     }
+}
+
+fn hook(moment: Moment, index: usize, number: i32, names: &Names<'_>) -> Error {
+    let hooks = names.plan.map(|plan| match moment {
+        Moment::CreateContainer => &plan.hooks.create_container,
+        _ => &plan.hooks.start_container,
+    });
+    let timeout = hooks.and_then(|hooks| hooks.get(index)?.timeout);
+    hooks::explain(moment, index, Mishap::from_number(number), timeout)
 }
 
 fn verb(step: Step) -> &'static str {

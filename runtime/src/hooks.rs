@@ -1,22 +1,26 @@
 //! Hooks on the parent's side: those of the host are run here, those inside are put into orders.
 //!
-//! A hook has the environment its config lists and no other; where it lists none, the caller's
-//! `PATH`, by which scripts find their tools. It stands in the bundle, holds no descriptor of ours,
-//! and dies with us. Both kinds are run by the same lines, [`hostrun_inside::run_hook`].
+//! A hook has the environment its config lists and no other. Where the config says nothing of one, a
+//! hook of the host has its caller's, as with runc; in the container's namespaces it has none, for
+//! the caller's may hold secrets of the host, and in the root that of the program. It stands in the
+//! bundle, holds no descriptor of ours, and dies with us. Both kinds are run by the same lines,
+//! [`hostrun_inside::run_hook`].
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::hooks::{HookPlan, HooksPlan, Moment};
 use crate::plan::refusal::Refusals;
+use crate::signal;
 use crate::state::{OCI_VERSION, Record, Status};
 use hostrun_inside::{Errno, Fd, Mishap, Place, Said, orders, run_hook};
 use nix::errno::Errno as Named;
 use oci_spec::runtime::Spec;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, OsString, c_char};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 /// What hooks are told, runtime "State".
@@ -125,15 +129,18 @@ fn run(
         pid,
         cwd: bundle.as_ref().map(|bundle| Fd(bundle.as_raw_fd())),
     };
-    let fallback = Fallback::path();
-    let table = Table::new(hook, &fallback.0);
+    let callers = match hook.envp {
+        Some(_) => Vec::new(),
+        None => callers_environment(),
+    };
+    let table = Table::new(hook, &callers);
     let mut said = Said::nothing();
     run_hook(&table.order(), &place, &mut said)
-        .map_err(|mishap| explain(moment, index, mishap).quoting(said.bytes()))
+        .map_err(|mishap| explain(moment, index, mishap, hook.timeout).quoting(said.bytes()))
 }
 
-/// The sentence for a hook that failed.
-pub(crate) fn explain(moment: Moment, index: usize, mishap: Mishap) -> Error {
+/// The sentence for a hook that failed; its `timeout` as far as it is known.
+pub(crate) fn explain(moment: Moment, index: usize, mishap: Mishap, timeout: Option<i64>) -> Error {
     let name = moment.name();
     let why = match mishap {
         Mishap::NotRun(Errno(libc::ELOOP)) => "it leads through a magic link of procfs".to_owned(),
@@ -143,26 +150,24 @@ pub(crate) fn explain(moment: Moment, index: usize, mishap: Mishap) -> Error {
             format!("poststop hook failed with exit code {code}")
         }
         Mishap::Code(code) => format!("exit status {code}"),
-        Mishap::Signal(signal) => format!("killed by signal {signal}"),
-        Mishap::Late => "it did not end in time and was killed".to_owned(),
+        Mishap::Signal(signal) => format!("signal: {}", signal::described(signal)),
+        Mishap::Late => match timeout {
+            Some(seconds) => format!("hook ran past specified timeout of {seconds}.0s"),
+            None => "hook ran past specified timeout".to_owned(),
+        },
     };
     let operation = format!("error running {name} hook #{index}");
     Error::new(ErrorKind::System, operation, "").because(why)
 }
 
-/// The environment of hooks that are given none.
-#[derive(Debug, Default)]
-struct Fallback(Vec<CString>);
-
-impl Fallback {
-    fn path() -> Fallback {
-        let path = std::env::var_os("PATH").map(|path| {
-            let mut entry = b"PATH=".to_vec();
-            entry.extend(std::os::unix::ffi::OsStringExt::into_vec(path));
-            CString::new(entry).ok()
-        });
-        Fallback(path.flatten().into_iter().collect())
-    }
+fn callers_environment() -> Vec<CString> {
+    let entry = |(name, value): (OsString, OsString)| {
+        let mut entry = name.into_vec();
+        entry.push(b'=');
+        entry.extend(value.into_vec());
+        CString::new(entry).ok()
+    };
+    std::env::vars_os().filter_map(entry).collect()
 }
 
 /// The pointers of one hook.
@@ -199,7 +204,6 @@ impl<'a> Table<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Baggage {
     state: Vec<u8>,
-    fallback: Fallback,
 }
 
 impl Baggage {
@@ -221,7 +225,6 @@ impl Baggage {
         let document = Document::new(id.as_str(), Status::Created, bundle, annotations);
         Ok(Baggage {
             state: document.before_pid()?,
-            fallback: Fallback::path(),
         })
     }
 }
@@ -245,7 +248,7 @@ impl<'a> Inside<'a> {
         Inside {
             of_the_host: plan.hooks.run_at_create(),
             state: &baggage.state,
-            create: tables(&plan.hooks.create_container, &baggage.fallback.0),
+            create: tables(&plan.hooks.create_container, &[]),
             // In the container its program's environment is the one that fits, as in runc.
             start: tables(&plan.hooks.start_container, &plan.process.envp),
         }

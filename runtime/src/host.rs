@@ -168,18 +168,43 @@ impl Host {
     /// When a process began, in clock ticks since boot: with the pid it names one process for
     /// ever, `proc_pid_stat(5)`. `None` where there is no such process, or only its remains.
     pub(crate) fn start_time(&self, pid: i32) -> Option<u64> {
-        self.origin(pid).map(|(_parent, start)| start)
+        self.stat(pid).map(|stat| stat.start)
     }
 
-    /// The same, after the pid of its parent.
-    pub(crate) fn origin(&self, pid: i32) -> Option<(u32, u64)> {
-        let stat = self.read(&format!("{pid}/stat")).ok()?;
+    /// The same with the rest that is known of it.
+    pub(crate) fn stat(&self, pid: i32) -> Option<Stat> {
+        let stat = Stat::parse(&self.read(&format!("{pid}/stat")).ok()?)?;
+        (!stat.ended).then_some(stat)
+    }
+}
+
+/// What `proc_pid_stat(5)` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// Only its remains are there.
+    pub(crate) ended: bool,
+    pub(crate) parent: u32,
+    /// It has become another program since it was cloned.
+    pub(crate) executed: bool,
+    /// In clock ticks since boot.
+    pub(crate) start: u64,
+}
+
+impl Stat {
+    pub(crate) fn parse(text: &str) -> Option<Stat> {
+        const PF_FORKNOEXEC: u32 = 0x40;
         // The name in parentheses may contain anything, so count from its end.
-        let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+        let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
-        let start = fields.nth(17)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some((parent, start))
+        let flags: u32 = fields.nth(4)?.parse().ok()?;
+        let start = fields.nth(12)?.parse().ok()?;
+        Some(Stat {
+            ended: matches!(state, "Z" | "X"),
+            parent,
+            executed: flags & PF_FORKNOEXEC == 0,
+            start,
+        })
     }
 }
 

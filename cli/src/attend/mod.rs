@@ -16,17 +16,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What a person or a manager sends us and means for the container.
-const FORWARDED: [Named; 8] = [
-    Named::SIGHUP,
-    Named::SIGINT,
-    Named::SIGQUIT,
-    Named::SIGTERM,
-    Named::SIGUSR1,
-    Named::SIGUSR2,
-    Named::SIGALRM,
-    Named::SIGWINCH,
-];
+/// What is not meant for the container: the end of a child of ours (we have its pidfd), urgent data and a broken pipe of
+/// ours. All else that can be held back is forwarded, as runc does.
+const OURS: [Named; 3] = [Named::SIGCHLD, Named::SIGURG, Named::SIGPIPE];
+
+/// By these the kernel stops a job in the background that uses its terminal; held back they would be an error of reading.
+const JOB_CONTROL: [Named; 2] = [Named::SIGTTIN, Named::SIGTTOU];
 
 /// How long a terminal may stay silent after the end before nobody is expected to write any more. Only processes that
 /// outlive process 1 (in the host's pid namespace) make this wait happen.
@@ -96,14 +91,19 @@ pub(crate) struct Attention {
 }
 
 impl Attention {
-    /// Blocks the forwarded signals, save those our caller has us ignore (`nohup`, jobs in the background), and opens a descriptor for them.
+    /// Blocks the forwarded signals, save those our caller has us ignore (`nohup`, jobs in the background), and opens a
+    /// descriptor for them. With a `terminal` to relay, ours is read and written.
     ///
     /// # Errors
     /// When the kernel refuses either.
-    pub(crate) fn begin() -> Result<Self> {
+    pub(crate) fn begin(terminal: bool) -> Result<Self> {
         let ignored = ignored_signals()?;
-        let heard = |signal: &Named| ignored >> (*signal as u32 - 1) & 1 == 0;
-        let set: SigSet = FORWARDED.into_iter().filter(heard).collect();
+        let mut set = SigSet::all();
+        let kept = Named::iterator().filter(|signal| ignored >> (*signal as u32 - 1) & 1 == 1);
+        let jobs = JOB_CONTROL.into_iter().filter(|_| terminal);
+        for signal in kept.chain(OURS).chain(jobs) {
+            set.remove(signal);
+        }
         set.thread_block().context("cannot hold signals back")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals =
@@ -175,8 +175,11 @@ impl Attention {
     /// When they cannot be read.
     pub(crate) fn forward(&self, running: &Running, relay: Option<&Relay>) -> Result<()> {
         while let Some(signal) = self.signals.read_signal().context("cannot read a signal")? {
-            if let (Some(relay), true) = (relay, signal.ssi_signo == Named::SIGWINCH as u32) {
-                relay.resize();
+            if signal.ssi_signo == Named::SIGWINCH as u32 {
+                // Of our terminal. To a program without one it may mean something else altogether.
+                if let Some(relay) = relay {
+                    relay.resize();
+                }
                 continue;
             }
             let signal = Signal::parse(&signal.ssi_signo.to_string())?;

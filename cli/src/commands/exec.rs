@@ -57,7 +57,7 @@ pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
     let attention = if args.detach {
         None
     } else {
-        Some(Attention::begin()?)
+        Some(Attention::begin(args.tty)?)
     };
     let mut running = container.exec(request)?;
     if let Some(path) = &args.pid_file {

@@ -20,7 +20,7 @@ use std::os::fd::OwnedFd;
 /// When the container cannot be started or its end cannot be recorded. Nobody reads what we say by then but the log.
 pub(crate) fn main(globals: &Globals, args: &Monitor) -> Result<u8> {
     let (root, reporter) = adopt()?;
-    let attention = match Attention::begin() {
+    let attention = match Attention::begin(false) {
         Ok(attention) => attention,
         Err(error) => {
             reporter.report(&Outcome::Failed(Told::of(&error)));

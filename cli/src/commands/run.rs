@@ -82,7 +82,7 @@ fn start(
     let image = find(&store, args)?;
     watch.mark("image");
     // From here on a signal waits until somebody can clean up after it.
-    let attention = Attention::begin()?;
+    let attention = Attention::begin(args.tty)?;
     let assembly = assembly::build(globals, &store, args, &image, watch)?;
     if let Some(mut file) = cidfile {
         file.write_all(assembly.record.id().as_bytes())

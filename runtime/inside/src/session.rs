@@ -115,6 +115,17 @@ fn close_kept_on_exec(orders: &Orders<'_>) -> sys::Result<()> {
     })
 }
 
+/// What ends a process that waits to be started, as it ends runc's. The kernel keeps from process 1
+/// of a pid namespace whatever it has no handler for, so a manager that gives up on a created
+/// container and asks it to end would wait for ever.
+const ENDING: [i32; 5] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGABRT,
+    libc::SIGTERM,
+];
+
 /// Tells the parent that all is ready, and waits for somebody to start the payload.
 ///
 /// From then on failures go to the starter, over the connection that `execve(2)` closes.
@@ -129,6 +140,9 @@ pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     let fail = |errno| Step::Park.failed(errno);
     // A parked process may wait for days: nothing of the host stays open in it meanwhile.
     close_ours(orders, listener);
+    for signal in ENDING {
+        sys::end_by(u64::from(signal.unsigned_abs())).map_err(fail)?;
+    }
     // The creator may leave now: being created is not a reason to die with it.
     untie()?;
     sys::send(orders.parent, &[byte::READY]).map_err(fail)?;

@@ -98,9 +98,13 @@ impl StateDir {
         Ok(())
     }
 
-    /// Puts the new record in place: from here on the container is there for others.
+    /// Puts the new record in place: from here on the container is there for others. One of these
+    /// may have found that it stands, and done it.
     pub(crate) fn publish(&self) -> Result<()> {
-        renameat(&self.fd, NEW_STATE, &self.fd, STATE).at("write state of", &self.id)
+        match renameat(&self.fd, NEW_STATE, &self.fd, STATE) {
+            Err(rustix::io::Errno::NOENT) if self.has(STATE) => Ok(()),
+            renamed => renamed.at("write state of", &self.id),
+        }
     }
 
     /// Puts a new config in the place of the one before, in one step.

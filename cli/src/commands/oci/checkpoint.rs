@@ -64,7 +64,11 @@ fn bring_back(globals: &Globals, args: &Restore) -> Result<u8> {
     let console = args.console_socket.as_deref();
     let console = console.map(socket::connect).transpose()?;
     let runtime = Runtime::open(&globals.root)?;
-    let attention = (!args.detach).then(Attention::begin).transpose()?;
+    let attention = if args.detach {
+        None
+    } else {
+        Some(Attention::begin(terminal)?)
+    };
     let mut running = runtime.restore(&id, Request::from_bundle(bundle), &checkpoint)?;
     let master = running.take_console();
     let given = (|| {

@@ -46,7 +46,7 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
     let attention = if args.detach {
         None
     } else {
-        Some(Attention::begin()?)
+        Some(Attention::begin(terminal)?)
     };
     report::debug("nsexec container setup");
     tell_treatment(&container, &process)?;

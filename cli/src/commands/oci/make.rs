@@ -112,7 +112,7 @@ impl Order<'_> {
         if detach {
             return self.run_detached(making);
         }
-        let attention = Attention::begin()?;
+        let attention = Attention::begin(making.terminal)?;
         let connection = Connection {
             interactive: true,
             ends: LineEnds::Plain,
@@ -136,7 +136,7 @@ impl Order<'_> {
             .map(|prepared| prepared as Preparation<'_>);
         let connection = terminal.then_some(connection);
         let (running, relay) = attend::start(&runtime, &id, request, connection, prepared)?;
-        report::debug("child process in init()");
+        tell_child();
         watch.start(running.timings());
         let exit = self
             .hand_over(running.pid(), running.pidfd())
@@ -220,7 +220,7 @@ impl Order<'_> {
             ..
         } = making;
         let mut created = runtime.create(&id, request)?;
-        report::debug("child process in init()");
+        tell_child();
         let given = give_master(console.as_ref(), created.take_console())
             .and_then(|()| self.hand_over(created.pid(), created.pidfd()));
         if let Err(error) = given {
@@ -238,6 +238,12 @@ impl Order<'_> {
         self.pid_file
             .map_or(Ok(()), |path| pidfile::write(path, pid))
     }
+}
+
+/// What runc's init says of itself to a caller who debugs.
+fn tell_child() {
+    report::debug("child process in init()");
+    report::debug("init: closing the pipe to signal completion");
 }
 
 /// Sends a terminal to whoever asked for it.

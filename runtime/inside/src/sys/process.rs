@@ -1,6 +1,6 @@
 //! Processes: namespaces, identity, limits, filters.
 
-use super::{Errno, Result, best_effort, call, check};
+use super::{Errno, Result, best_effort, call, check, exit};
 use crate::orders::{Fd, Rlimit};
 use core::ffi::{CStr, c_char};
 use core::mem::{size_of, zeroed};
@@ -166,6 +166,27 @@ pub(crate) fn reset_signal(number: u64) {
         null_mut::<u64>(),
         size_of::<u64>()
     ));
+}
+
+/// `rt_sigaction(2)`: the signal ends us, in process 1 of a pid namespace too. `execve(2)` undoes it.
+pub(crate) fn end_by(number: u64) -> Result<i32> {
+    // x86 delivers nothing to a handler without a restorer; ours never returns to one.
+    const SA_RESTORER: u64 = 0x0400_0000;
+    let handler: extern "C" fn(i32) -> ! = ended;
+    let handler = handler as usize as u64;
+    let action: [u64; 4] = [handler, SA_RESTORER, handler, 0];
+    call!(
+        libc::SYS_rt_sigaction,
+        number,
+        &raw const action,
+        null_mut::<u64>(),
+        size_of::<u64>()
+    )
+}
+
+/// The code a shell gives to one that a signal ended: process 1 cannot end by the signal itself.
+extern "C" fn ended(signal: i32) -> ! {
+    exit(signal.saturating_add(128))
 }
 
 /// `execve(2)`. Returns only on failure.
