@@ -6,11 +6,25 @@
 TARGET     := x86_64-unknown-linux-musl
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 HOSTRUN    := $(TARGET_DIR)/$(TARGET)/release/hostrun
-SUITE      := cargo test --locked --target $(TARGET) -p hostrun-integration --no-fail-fast
+# always of the whole workspace: a part of it asks for other features of the same dependencies, and
+# they would be built once more for each part
+CARGO_TEST := cargo test --locked --workspace --target $(TARGET) --no-fail-fast
 DESTDIR    ?=
 PREFIX     ?= /usr/local
 # which container runtime the root tests drive: a path, or the word runc
 RUNTIME    ?= $(HOSTRUN)
+
+names        = $(basename $(notdir $(subst /main.rs,,$(wildcard $(1)))))
+tests        = $(addprefix --test ,$(1))
+UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs))
+CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
+# these run in the virtual machine
+IN_VM       := limits changes scopes
+VM_TESTS     = $(call tests,$(IN_VM))
+ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
+ROOT_TESTS   = $(call tests,$(ROOT))
+# runc knows no images, nor hostrun's own options and documents; evil is about hostrun
+ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library profile readme schema,$(ROOT)))
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench
@@ -29,7 +43,7 @@ build: ## the static release binary
 	cargo build --locked --release --target $(TARGET) -p hostrun
 
 examples: ## the programs that show how the library is used
-	cargo build --locked --release --target $(TARGET) -p hostrun-runtime --examples
+	cargo build --locked --workspace --target $(TARGET) --examples
 
 demo: ## build an image, load it, run it, look around inside
 	@integration/setup
@@ -43,28 +57,26 @@ check-format:
 
 check-lints:
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
-	cargo clippy --locked -p hostrun-integration --test limits --test changes --test scopes $(CLIENTS) --target $(TARGET) -- -D warnings
+	cargo clippy --locked --workspace $(VM_TESTS) $(CLIENTS) --target $(TARGET) -- -D warnings
 
 check-licences:
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime
-	cargo test --locked --workspace --exclude hostrun-integration --target $(TARGET) --no-fail-fast
+	$(CARGO_TEST) --lib --bins --examples $(UNIT_TESTS)
+	$(CARGO_TEST) --doc
 
 test: ## setup, check, and every test; ends with the counts
 	@integration/test-all
 
 test-root: build examples ## root tests on hostrun (RUNTIME=path for another)
-	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE)
+	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(CARGO_TEST) $(ROOT_TESTS)
 
-CLIENTS = $(addprefix --test ,$(basename $(notdir $(wildcard integration/tests/clients_*.rs))))
 test-clients: build ## podman, Docker and containerd with hostrun below them, each case on runc first
-	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(SUITE) $(CLIENTS)
+	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(CARGO_TEST) $(CLIENTS)
 
-# runc knows no images, and some run in the virtual machine
-ORACLE_TESTS = $(filter-out conformance detached doctor flags images library limits changes scopes profile readme schema clients_%,$(basename $(notdir $(wildcard integration/tests/*.rs))))
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
-	HOSTRUN_TEST_RUNTIME=runc $(SUITE) $(addprefix --test ,$(ORACLE_TESTS))
+	HOSTRUN_TEST_RUNTIME=runc $(CARGO_TEST) $(ORACLE_TESTS)
 
 test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpoints, in virtual machines with every controller: runc and crun first
 
@@ -72,10 +84,10 @@ vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/vm/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(SUITE) --test churn --test kill_steps --test race
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race
 
 evil: build ## the corpus of attacks under every runtime installed: who resists what
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(SUITE) --test evil -- --nocapture
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(CARGO_TEST) --test evil -- --nocapture
 
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room

@@ -8,9 +8,11 @@ use hostrun_integration::{Bundle, Stage, on_stage_of_hostrun};
 
 const REASON: &str = "it is a command and no library";
 
-/// A call of an example, found beside the binary under test.
+/// A call of an example, found beside this test.
 fn example(stage: &Stage, name: &str, words: &[&str]) -> Result<Call> {
-    let folder = stage.runtime().program().parent().context("no folder")?;
+    let test = std::env::current_exe()?;
+    // <target>/<triple>/debug/deps/<test>
+    let folder = test.ancestors().nth(2).context("no target folder")?;
     let program = folder.join("examples").join(name);
     ensure!(
         program.is_file(),
