@@ -22,6 +22,7 @@ use nix::unistd::Pid;
 
 pub use steps::Steps;
 
+use crate::program;
 use crate::runtime::PATIENCE;
 
 /// What a command cost.
@@ -142,14 +143,14 @@ impl Trace {
             .chain(&shell)
             .chain(&self.words)
             .collect();
-        let (program, args) = words.split_first().context("no command")?;
-        let mut command = Command::new(program);
+        let (name, args) = words.split_first().context("no command")?;
+        let mut command = Command::new(name);
         command.args(args);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
-        command.spawn().context("start a shell")
+        program::start(&mut command).context("start a shell")
     }
 }
 

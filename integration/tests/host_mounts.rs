@@ -1,7 +1,7 @@
 //! A container without a mount namespace of its own: it has the machine's, and its own root in it.
 
 use anyhow::{Result, ensure};
-use hostrun_integration::host::{command, mounts};
+use hostrun_integration::host::command;
 use hostrun_integration::pty::Pty;
 use hostrun_integration::refusal::refuse;
 use hostrun_integration::{Bundle, Stage, namespace, on_stage, on_stage_of_hostrun};
@@ -77,7 +77,7 @@ fn who_joins_it_is_in_its_root() -> Result<()> {
 #[test]
 fn nothing_of_it_is_mounted_on_the_machine_and_its_masks_hold() -> Result<()> {
     on_stage_of_hostrun(LEAVES_MOUNTS, |stage| {
-        let before = mounts()?;
+        let before = stage.mounts()?;
         let script = "wc -c </proc/keys; ls /sys/firmware; echo 1 >/proc/sys/kernel/shm_next_id
             touch /new; echo done";
         let bundle = stage
@@ -88,9 +88,9 @@ fn nothing_of_it_is_mounted_on_the_machine_and_its_masks_hold() -> Result<()> {
         let out = container.exec(&["sh", "-c", script])?;
         assert_eq!(out.stdout(), "0\ndone\n");
         assert_eq!(out.stderr().matches("Read-only file system").count(), 2);
-        assert_eq!(mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         container.delete()?;
-        assert_eq!(mounts()?, before);
+        assert_eq!(stage.mounts()?, before);
         Ok(())
     })
 }

@@ -9,7 +9,8 @@ use serde_json::json;
 
 /// Takes much more memory than any limit here.
 const HUNGRY: &str = "exec dd if=/dev/zero of=/dev/null bs=100M count=2";
-const FORKS: &str = "for n in 1 2 3 4 5 6 7 8; do sleep 2 & done; echo all";
+/// The first ones are still there when the last one is born, also in a slow machine.
+const FORKS: &str = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo all";
 /// Runs for a while on one processor.
 const BUSY: &str = "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done";
 
