@@ -17,7 +17,7 @@ use std::time::Duration;
 const GONE: Duration = Duration::from_secs(10);
 
 /// How long the process of a killed creator may take to follow it.
-const ORPHANED: Duration = Duration::from_secs(1);
+const ORPHANED: Duration = Duration::from_secs(3);
 
 /// A container is deleted; what its poststop hooks had to complain about changes nothing.
 #[derive(Debug, Default)]

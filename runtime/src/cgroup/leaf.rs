@@ -22,7 +22,7 @@ use super::resources::Resources;
 const TRIES: usize = 8;
 
 /// How long undoing waits for killed processes.
-const UNDO: Duration = Duration::from_secs(2);
+const UNDO: Duration = Duration::from_secs(10);
 
 /// A cgroup made by us for a container that does not run yet. Dropping it removes what was made and kills
 /// what is inside: the cgroup did not exist before, so all of it is ours. [`Leaf::commit`] keeps it.

@@ -10,7 +10,7 @@ use crate::sys;
 use std::time::Duration;
 
 /// How long undoing waits for killed processes.
-const UNDO: Duration = Duration::from_secs(2);
+const UNDO: Duration = Duration::from_secs(10);
 
 /// A scope that was started; stopped with all in it when dropped before [`Scope::commit`].
 #[derive(Debug)]
