@@ -63,7 +63,7 @@ check-licences:
 	@integration/deny
 
 unit: ## tests that need neither root nor a runtime
-	$(CARGO_TEST) --lib --bins --examples $(UNIT_TESTS)
+	$(CARGO_TEST) --lib --bins $(UNIT_TESTS)
 	$(CARGO_TEST) --doc
 
 test: ## setup, check, and every test; ends with the counts

@@ -33,6 +33,11 @@ fn what_ends_a_created_container_means_nothing_to_the_program_that_is_started() 
     on_stage(|stage| {
         let container = stage.create(&stage.bundle()?.args(&["/bin/sleep", "60"]))?;
         container.start()?;
+        // runc's start does not wait for execve
+        let comm = format!("/proc/{}/comm", container.pid()?);
+        wait_for("the program", || {
+            fs::read_to_string(&comm).is_ok_and(|name| name == "sleep\n")
+        })?;
         // process 1 again, and no handler of ours is left in it
         for signal in ["HUP", "INT", "QUIT", "ABRT", "TERM"] {
             container.kill(signal)?;
@@ -107,7 +112,9 @@ fn a_program_that_runs_is_running_for_all_before_its_creator_says_so() -> Result
         // the call that puts the record in place
         let run = stage.call(["run", "--bundle", &dir, &id]);
         let run = run.under(slow("renameat", 5000)).spawn()?;
-        wait_for("the program", || here.exists())?;
+        wait_for("the program", || {
+            fs::read_to_string(&here).is_ok_and(|text| text == "here\n")
+        })?;
         ensure!(
             !stage.root().join(&id).join("state.json").exists(),
             "the record was there too soon to tell"
