@@ -27,11 +27,11 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library profile readme schema,$(ROOT)))
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root test-clients oracle test-long evil bench
+ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-long evil room install bench clean
+	test-vm vm-limits vm-labels vm-checkpoint test-long evil room install peers bench bench-quick clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -95,8 +95,21 @@ room: ## nothing of the allocator or the panic machinery in the code that runs a
 install: build ## DESTDIR= PREFIX=: binary, man pages, completions
 	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN)
 
-bench: build ## interleaved comparisons with other runtimes
-	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches
+PEERS ?= .cache/peers
+peers: ## the newest runc and crun, to be measured against (WITH=youki for that, too: slow)
+	benches/peers $(PEERS) $(WITH)
+
+# BENCH= more options: benches --help
+BENCH_WORDS = --peers $(PEERS) --library $(TARGET_DIR)/$(TARGET)/release/examples/serve --out $(TARGET_DIR)/bench $(BENCH)
+bench: build bench-library ## interleaved comparisons with other runtimes and the kernel's floor
+	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- $(BENCH_WORDS)
+
+bench-quick: build bench-library ## the same in two minutes
+	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- --quick $(BENCH_WORDS)
+
+.PHONY: bench-library
+bench-library:
+	cargo build --locked --release --target $(TARGET) -p hostrun-runtime --example serve
 
 clean: ## what make built and fetched
 	cargo clean

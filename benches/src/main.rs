@@ -1,115 +1,126 @@
-//! Compares foreground runs of hostrun with those of the runtimes found on this machine: every
-//! round runs each of them once, in random order, so that noise meets all alike.
+//! What a start costs, beside the runtimes of this machine and the kernel's floor.
 //!
-//! `benches [ROUNDS]`, with `HOSTRUN_BINARY` naming the binary; started by `make bench` in a mount
-//! namespace of its own.
+//! Every round runs every subject once, in random order, so that noise meets all alike; what is
+//! compared are ratios within a round. `make bench` starts it, in a mount namespace of its own.
 
+mod case;
+mod environment;
+mod measure;
+mod options;
+mod place;
+mod random;
+mod report;
+mod server;
+mod spawner;
+mod statistics;
 mod subject;
-mod table;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use case::Bench;
+use environment::Environment;
+use options::{Options, USAGE};
+use place::Place;
+use random::Random;
+use spawner::Spawner;
+use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::time::Duration;
-use subject::Subject;
+use std::path::{Path, PathBuf};
+use subject::{Manner, Subject};
 
-const ROUNDS: usize = 100;
+/// The runtimes that are looked for.
+const NAMES: [&str; 4] = ["hostrun", "crun", "youki", "runc"];
 
 fn main() -> Result<()> {
-    let rounds = match std::env::args().nth(1) {
-        Some(text) => text.parse().context("the number of rounds")?,
-        None => ROUNDS,
-    };
-    // Memory, not a disk: state on a disk would measure the disk.
-    let scratch = tempfile::Builder::new()
-        .prefix("hostrun-bench-")
-        .tempdir_in("/dev/shm")?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help") {
+        return say(USAGE);
+    }
+    let options = Options::parse(words.into_iter())?;
+    hostrun_integration::host::require_private_mounts()?;
+    let place = Place::new()?;
+    // folders of everybody below are in memory, too
+    tempfile::env::override_temp_dir(place.dir()).unwrap_or_default();
+    let mut bench = prepare(&options, place)?;
+    for reason in bench.try_everybody() {
+        say(&format!("left out: {reason}\n"))?;
+    }
+    let environment = Environment::of(&bench);
+    say(&environment.text())?;
+    let counted = bench.counts();
+    say(&format!("\n{}", report::table::counts(&counted)))?;
+    let mut tables = Vec::new();
+    for case in &options.cases {
+        let measured = (case.measure)(&mut bench).with_context(|| format!("case {}", case.name))?;
+        for table in &measured {
+            say(&format!("\n{}", report::table::text(table)))?;
+        }
+        tables.extend(measured);
+    }
+    let standings = report::goals::standings(&tables);
+    say(&format!("\n{}", report::goals::text(&standings)))?;
+    if let Some(out) = &options.out {
+        let json = report::json::report(&environment, &tables, &counted, &standings);
+        fs::create_dir_all(out)?;
+        fs::write(out.join("start.json"), serde_json::to_vec_pretty(&json)?)?;
+        let picture = report::svg::picture(&tables, &environment.caption());
+        fs::write(out.join("start.svg"), picture)?;
+        say(&format!(
+            "\nwritten: {0}/start.json {0}/start.svg\n",
+            out.display()
+        ))?;
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", environment())?;
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Compiles what is native and finds who is to be measured; says who is not there.
+fn prepare(options: &Options, place: Place) -> Result<Bench> {
+    let floor = place.native(&["floor", "inside"])?;
+    let errors = place.dir().join("errors");
+    let spawner = Spawner::start(&place.native(&["spawn"])?, &[], &errors)?;
     let mut subjects = Vec::new();
-    for (name, program) in programs() {
-        let mut subject = Subject::new(&name, &program, scratch.path())?;
-        // The first run is not measured; it tells whether this runtime works here at all.
-        match subject.run(false) {
-            Ok(_) => subjects.push(subject),
-            Err(error) => writeln!(out, "{name} is left out: {error:#}")?,
+    for name in NAMES {
+        match program(options, name) {
+            Some(program) => subjects.push(subject(name, &program, &place)?),
+            None => say(&format!("left out: {name} is not here\n"))?,
         }
     }
-    for (title, seccomp) in [("run", false), ("run with a seccomp filter", true)] {
-        let samples = measure(&mut subjects, seccomp, rounds)?;
-        writeln!(out, "\n{}", table::print(title, &samples))?;
-    }
-    hostrun_integration::cgroup::remove(&subject::cgroup())
-}
-
-fn programs() -> Vec<(String, PathBuf)> {
-    let own = std::env::var_os("HOSTRUN_BINARY")
-        .map(PathBuf::from)
-        .or_else(|| subject::find("hostrun"));
-    let own = own.map(|program| ("hostrun".to_owned(), program));
-    let others = ["crun", "youki", "runc"].into_iter();
-    own.into_iter()
-        .chain(others.filter_map(|name| Some((name.to_owned(), subject::find(name)?))))
-        .collect()
-}
-
-fn measure(
-    subjects: &mut [Subject],
-    seccomp: bool,
-    rounds: usize,
-) -> Result<Vec<(String, Vec<Duration>)>> {
-    let empty = |subject: &Subject| (subject.name.clone(), Vec::with_capacity(rounds));
-    let mut samples: Vec<(String, Vec<Duration>)> = subjects.iter().map(empty).collect();
-    let mut order: Vec<usize> = (0..subjects.len()).collect();
-    let mut random = Random::new();
-    for _ in 0..rounds {
-        random.shuffle(&mut order);
-        for index in &order {
-            if let (Some(subject), Some((_, times))) =
-                (subjects.get_mut(*index), samples.get_mut(*index))
-            {
-                times.push(subject.run(seccomp)?);
-            }
+    for (name, program) in &options.runtimes {
+        if !NAMES.contains(&name.as_str()) {
+            subjects.push(subject(name, program, &place)?);
         }
     }
-    Ok(samples)
+    subjects.push(Subject::new("floor", &floor, Manner::Floor, &place));
+    if options.library.is_none() {
+        say("left out: starts from a process that stays, for want of --library\n")?;
+    }
+    Ok(Bench {
+        place,
+        spawner,
+        subjects,
+        random: Random::new(u64::from(std::process::id())),
+        extent: options.extent,
+        library: options.library.clone(),
+    })
 }
 
-/// Xorshift: an order nobody can predict is not needed, only one that varies.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        Random(u64::from(std::process::id()) << 17 | 0x9e37)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit.max(1)).unwrap_or(1)).unwrap_or(0)
-    }
-
-    fn shuffle(&mut self, items: &mut [usize]) {
-        for end in (1..items.len()).rev() {
-            items.swap(end, self.below(end + 1));
-        }
-    }
+/// The program of that name: as told, ours as built, in the folder of peers, or on PATH.
+fn program(options: &Options, name: &str) -> Option<PathBuf> {
+    let told = options.runtimes.iter().find(|(told, _)| told == name);
+    let built = std::env::var_os("HOSTRUN_BINARY").filter(|_| name == "hostrun");
+    told.map(|(_, program)| program.clone())
+        .or(built.map(PathBuf::from))
+        .or_else(|| subject::find(name, options.peers.as_deref()))
 }
 
-fn environment() -> String {
-    let read = |path: &str| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    let processors = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "kernel {}, {processors} processors, load {}, rcu_expedited {}, {} mounts",
-        read("/proc/sys/kernel/osrelease"),
-        read("/proc/loadavg"),
-        read("/sys/kernel/rcu_expedited"),
-        read("/proc/self/mountinfo").lines().count(),
-    )
+fn subject(name: &str, program: &Path, place: &Place) -> Result<Subject> {
+    if !program.is_file() {
+        bail!("{name}: no program at {}", program.display());
+    }
+    Ok(Subject::new(name, program, Manner::Oci, place))
 }

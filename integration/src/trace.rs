@@ -120,7 +120,7 @@ impl Trace {
         let (ended, end) = mpsc::channel::<()>();
         // a tracer sleeps in wait4(2); who hangs is ended from outside
         let guard = thread::spawn(move || {
-            if end.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if end.recv_timeout(SLOW * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
                 kill(root, Signal::SIGKILL).unwrap_or_default();
             }
         });
@@ -193,6 +193,9 @@ fn wait(whose: Option<Pid>, flags: WaitPidFlag) -> Result<WaitStatus> {
     let flags = flags | WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     Ok(waitpid(whose, Some(flags))?)
 }
+
+/// How many times longer than others a command may take that stops at every instruction.
+const SLOW: u32 = 10;
 
 /// How long a task must have nothing to say to be at rest.
 const REST: Duration = Duration::from_millis(150);
