@@ -106,13 +106,9 @@ const VERBS: [Gate; 6] = [
     },
 ];
 
-/// Instructions of the short verbs of the release build, which make no other task.
-const INSTRUCTIONS: [(&str, usize); 4] = [
-    ("start", 448_300),
-    ("state", 234_200),
-    ("kill", 422_100),
-    ("delete", 416_100),
-];
+/// Instructions of two short verbs of the release build, which make no other task. The others start the
+/// same way, and a step takes a hundred times as long as what it counts.
+const INSTRUCTIONS: [(&str, usize); 2] = [("state", 234_200), ("kill", 422_100)];
 
 impl Gate {
     fn plus(self, other: Self) -> Self {
