@@ -293,8 +293,10 @@ fn short_verbs_are_few_instructions_and_never_ask_the_processor_what_it_is() -> 
                 return trace.count().map(drop);
             };
             let steps = trace.step()?;
-            if steps.instructions > roughly(most) || steps.cpuids > 0 {
-                broken.push(format!("{verb}: {steps:?}, at most {}", roughly(most)));
+            // paths and numbers are longer on another machine, and every byte of them is an instruction
+            let most = most + most / 10;
+            if steps.instructions > most || steps.cpuids > 0 {
+                broken.push(format!("{verb}: {steps:?}, at most {most}"));
             }
             Ok(())
         })?;

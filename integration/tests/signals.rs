@@ -68,10 +68,9 @@ fn a_runtime_in_the_foreground_hands_on_every_signal_but_its_own() -> Result<()>
         ("64", 64),
     ];
     on_stage(|stage| {
-        let traps: String = SENT
-            .iter()
+        let traps = SENT
             .map(|(name, _)| format!("trap 'echo {name}' {name}; "))
-            .collect();
+            .concat();
         // those of the runtime's own: a child that ended, its terminal, urgent data
         let others = "for s in CHLD WINCH URG; do trap \"echo $s\" $s; done; trap 'exit 7' TERM; ";
         let wait = "echo ready; while :; do read line <&9; done";
