@@ -79,6 +79,7 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
         second_clone: second.then_some(SecondClone {
             become_root,
             flags: u64::from(flags.cast_unsigned()),
+            borrows: false,
         }),
         ..lists.orders(prepared, &tables, &mounts, host)
     };
@@ -91,8 +92,12 @@ pub(crate) fn clone_in(
     cgroup: Option<BorrowedFd<'_>>,
     orders: &Orders<'_>,
 ) -> Result<Child> {
-    let (pid, pidfd) =
-        sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?;
+    let borrows = orders.second_clone.is_some_and(|second| second.borrows);
+    let (pid, pidfd) = if borrows {
+        sys::borrowed::clone_borrowing(cgroup, orders)?
+    } else {
+        sys::clone_room(flags, cgroup, orders).at("clone", "the container's first process")?
+    };
     let mut child = Child::new(pid, pidfd);
     child.clones = orders.second_clone.is_some();
     Ok(child)

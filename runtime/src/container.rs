@@ -190,6 +190,7 @@ impl Container {
         self.root_of(&record)
     }
 
+    /// The same of one that was seen to be alive.
     pub(crate) fn root_of(&self, record: &Record) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(

@@ -32,11 +32,14 @@ impl Container {
     /// # Errors
     /// `WrongState` where it does not run; `ExecNotFound` or `ExecDenied` where the program does
     /// not.
-    pub fn exec(&self, request: ExecRequest) -> Result<Running> {
+    pub fn exec(&self, mut request: ExecRequest) -> Result<Running> {
         let mut timings = Timings::start();
         let (record, pidfd) = self.alive("exec in container")?;
         let host = &self.runtime.host;
-        let spec = self.spec()?;
+        let spec = match request.config.take() {
+            Some(spec) => spec,
+            None => self.spec()?,
+        };
         let facts = host.facts(&spec, Some(&request.process))?;
         let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
         if plan.owns(Kind::User) && self.denies_groups(&record) {
@@ -175,6 +178,9 @@ impl Container {
         let second = SecondClone {
             flags: 0,
             become_root: false,
+            // Who enters a user namespace changes what may look into his memory, and a time
+            // namespace takes nobody who shares his.
+            borrows: !plan.owns(Kind::User) && !plan.owns(Kind::Time),
         };
         let process = tables.orders(&plan.process, line, host);
         let groups = process.identity.groups.filter(|_| !plan.deny_groups);

@@ -130,6 +130,7 @@ pub struct ExecRequest {
     pub(crate) stdio: Stdio,
     pub(crate) preserved_fds: u32,
     pub(crate) ignore_paused: bool,
+    pub(crate) config: Option<Spec>,
 }
 
 impl ExecRequest {
@@ -141,7 +142,16 @@ impl ExecRequest {
             stdio: Stdio::default(),
             preserved_fds: 0,
             ignore_paused: false,
+            config: None,
         }
+    }
+
+    /// The container's config, as [`Container::spec`](crate::Container::spec) gave it a moment ago:
+    /// saves reading it once more.
+    #[must_use]
+    pub fn with_config(mut self, config: Spec) -> ExecRequest {
+        self.config = Some(config);
+        self
     }
 
     /// Standard streams other than the caller's own.

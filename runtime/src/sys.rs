@@ -5,6 +5,7 @@
     reason = "clone3 and mount_setattr; one operation a block, each with its reason"
 )]
 
+pub(crate) mod borrowed;
 pub(crate) mod bpf;
 pub(crate) mod spawn;
 
@@ -41,27 +42,33 @@ pub(crate) fn clone_holder(namespaces: i32) -> rustix::io::Result<(i32, OwnedFd)
     clone3(namespaces, None, || hostrun_inside::hold_still(parent))
 }
 
-/// `inside` runs in the child: code of the room only.
-fn clone3(
-    namespaces: i32,
-    cgroup: Option<BorrowedFd<'_>>,
-    inside: impl FnOnce() -> std::convert::Infallible,
-) -> rustix::io::Result<(i32, OwnedFd)> {
+/// What every clone of ours asks for: these flags, a pidfd stored at `pidfd`, a place in the cgroup.
+fn arguments(flags: i32, cgroup: Option<BorrowedFd<'_>>, pidfd: *mut i32) -> libc::clone_args {
     const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut pidfd: i32 = -1;
     // SAFETY: all zeroes is a valid clone_args, clone(2).
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     // No handler of the embedder may run in the child: it could allocate.
-    args.flags = u64::from(namespaces.cast_unsigned())
+    args.flags = u64::from(flags.cast_unsigned())
         | u64::from(libc::CLONE_PIDFD.cast_unsigned())
         | CLONE_CLEAR_SIGHAND;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or(u64::MAX);
     }
-    args.pidfd = (&raw mut pidfd) as u64;
+    args.pidfd = pidfd as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    args
+}
+
+/// `inside` runs in the child: code of the room only.
+fn clone3(
+    namespaces: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    inside: impl FnOnce() -> std::convert::Infallible,
+) -> rustix::io::Result<(i32, OwnedFd)> {
+    let mut pidfd: i32 = -1;
+    let mut args = arguments(namespaces, cgroup, &raw mut pidfd);
     // SAFETY: without CLONE_VM the child has a copy of our memory and a stack of its own, as after
     // fork(2). It runs only `inside`, which neither allocates nor locks and never returns, so no
     // state another thread left half-done in that copy is ever touched.

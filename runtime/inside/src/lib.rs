@@ -63,7 +63,9 @@ fn disappear(orders: &Orders<'_>) -> Result<(), Failure> {
         // Its own files in /proc belong to root once it hides.
         limits::set_oom_score(orders)?;
     }
-    if !session::hides_late(orders) {
+    // In its maker's memory it is hidden as well as its maker; the second hides at once.
+    let borrows = orders.second_clone.is_some_and(|second| second.borrows);
+    if !session::hides_late(orders) && !borrows {
         session::hide()?;
     }
     if !orders.ordinary_parent {

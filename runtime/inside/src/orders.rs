@@ -118,6 +118,9 @@ pub struct SecondClone {
     pub become_root: bool,
     /// `CLONE_NEW*` flags of the namespaces to create. The cgroup is inherited.
     pub flags: u64,
+    /// The first process lives in its maker's memory, which stands still until the second is there:
+    /// it changes nothing that belongs to the memory, as what `PR_SET_DUMPABLE` sets.
+    pub borrows: bool,
 }
 
 /// The terminal.

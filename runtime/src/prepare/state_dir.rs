@@ -2,6 +2,7 @@
 
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::id::ContainerId;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, unlinkat,
 };
@@ -25,6 +26,9 @@ const NOTIFY_SOCKET: &str = "notify/notify.sock";
 pub(crate) const NEW_STATE: &str = "state.json.new";
 /// The next config, until it takes the place of the one before.
 const NEW_CONFIG: &str = "config.json.new";
+
+/// Longer than most of them, in bytes: one `read(2)` gets all.
+const MOSTLY: usize = 16 * 1024;
 
 /// A container's directory; removed with all in it when dropped before [`StateDir::keep`].
 #[derive(Debug)]
@@ -130,15 +134,17 @@ impl StateDir {
             Err(rustix::io::Errno::NOENT) => return Ok(None),
             other => other.at("open", format!("{}/{name}", self.id))?,
         };
-        let mut bytes = Vec::new();
-        let read = std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes);
-        read.map_err(|error| {
-            Error::from_errno(
-                error.raw_os_error().unwrap_or(libc::EIO),
-                "read",
-                format!("{}/{name}", self.id),
-            )
-        })?;
+        let mut bytes = Vec::with_capacity(MOSTLY);
+        loop {
+            let room = bytes.capacity() - bytes.len();
+            let length = rustix::io::read(&file, spare_capacity(&mut bytes))
+                .at("read", format!("{}/{name}", self.id))?;
+            // A regular file gives less than was asked for at its end only, read(2).
+            if length < room {
+                break;
+            }
+            bytes.reserve(bytes.len());
+        }
         Ok(Some(bytes))
     }
 

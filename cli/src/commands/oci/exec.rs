@@ -11,8 +11,10 @@ use crate::handover::{activation, socket};
 use crate::report::{self, Failure, usage};
 use crate::spec::{self, host};
 use anyhow::{Context, Result};
-use hostrun_runtime::{Container, ErrorKind, ExecRequest, Running, Status, affinity, document};
-use oci_spec::runtime::{Capability, LinuxCapabilities, Process};
+use hostrun_runtime::{
+    Container, Error, ErrorKind, ExecRequest, Running, Status, affinity, document,
+};
+use oci_spec::runtime::{Capability, LinuxCapabilities, Process, Spec};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -28,31 +30,34 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
     let words = args.words.split_first();
     let (id, command) = words.ok_or_else(|| usage("exec: the container's id is missing"))?;
     let container = container(globals, id)?;
-    if container.state()?.status == Status::Stopped {
-        return Err(
-            Failure::new("cannot exec in a stopped container: container not running").into(),
-        );
-    }
-    let process = match &args.process {
-        Some(file) => of_file(file)?,
-        None => of_flags(&container, args, command)?,
+    let (process, config) = match &args.process {
+        Some(file) => (of_file(file)?, None),
+        None => {
+            let config = container.spec()?;
+            (of_flags(&config, args, command)?, Some(config))
+        }
     };
     check(&process)?;
     let terminal = process.terminal().unwrap_or(false);
     let console = args.console_socket.as_deref();
     check_terminal(args.detach, terminal, console.is_some())?;
     let console = console.map(socket::connect).transpose()?;
-    let request = request(process.clone(), args)?;
+    tell_treatment(&container, &process)?;
+    let mut request = request(process, args)?;
+    if let Some(config) = config {
+        request = request.with_config(config);
+    }
     let attention = if args.detach {
         None
     } else {
         Some(Attention::begin(terminal)?)
     };
     report::debug("nsexec container setup");
-    tell_treatment(&container, &process)?;
     report::debug("child process in init()");
     report::debug("setns_init: about to exec");
-    let mut running = container.exec(request)?;
+    let mut running = container
+        .exec(request)
+        .map_err(|error| in_words(&container, error))?;
     let handed = hand_over(&mut running, args, |running| {
         give_master(
             console.as_ref(),
@@ -75,6 +80,16 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
         .map(|master| Relay::connect(master, true, LineEnds::Plain))
         .transpose()?;
     Ok(attention.stay(&running, relay)?.status())
+}
+
+fn in_words(container: &Container, error: Error) -> anyhow::Error {
+    let state = |container: &Container| container.state().map(|state| state.status);
+    let stopped = error.kind() == ErrorKind::WrongState
+        && state(container).is_ok_and(|status| status == Status::Stopped);
+    if stopped {
+        return Failure::new("cannot exec in a stopped container: container not running").into();
+    }
+    error.into()
 }
 
 /// Tells a caller who debugs where the process begins, and what its filter is installed with.
@@ -161,14 +176,12 @@ fn of_file(file: &Path) -> Result<Process> {
     Ok(process)
 }
 
-fn own_process(container: &Container) -> Result<Process> {
-    let process = container.spec()?.process().clone();
-    process.context("process property must not be empty: the container's configuration has none")
-}
-
 /// The container's own process with what the flags change.
-fn of_flags(container: &Container, args: &Exec, command: &[String]) -> Result<Process> {
-    let mut process = own_process(container)?;
+fn of_flags(config: &Spec, args: &Exec, command: &[String]) -> Result<Process> {
+    let mut process = config
+        .process()
+        .clone()
+        .context("process property must not be empty: the container's configuration has none")?;
     let variables = assembly::read_variables(&args.env_file, &args.env)?;
     let own = assembly::own_environment(&variables);
     let mut env = process.env().clone().unwrap_or_default();
