@@ -109,7 +109,7 @@ fn find_target(root: Fd, mount: &Mount<'_>, make: Make) -> sys::Result<Target> {
     } else {
         mount.target
     };
-    match paths::find_plain(root, path) {
+    match targets::find_or_make_plain(root, path, make) {
         Err(Errno(libc::ENOENT)) => {
             let target = targets::find_or_make(root, path, make)?;
             refuse_procfs(target, mount)
@@ -121,10 +121,7 @@ fn find_target(root: Fd, mount: &Mount<'_>, make: Make) -> sys::Result<Target> {
             refuse_procfs(target, mount)
         }
         found => {
-            let target = Target {
-                fd: found?,
-                made: false,
-            };
+            let target = found?;
             if mount.strict_target {
                 refuse_other_than_directory(target)
             } else {

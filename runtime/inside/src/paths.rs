@@ -18,8 +18,13 @@ pub(crate) fn find(root: Fd, path: &CStr) -> sys::Result<Fd> {
 
 /// The same for a path with no symbolic link on it; ELOOP where there is one.
 pub(crate) fn find_plain(root: Fd, path: &CStr) -> sys::Result<Fd> {
+    open_plain(root, path.as_ptr(), 0)
+}
+
+/// The same with these flags besides.
+pub(crate) fn open_plain(root: Fd, path: *const c_char, flags: i32) -> sys::Result<Fd> {
     let plain = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS;
-    retry(|| sys::openat2(root, path.as_ptr(), libc::O_PATH, plain))
+    retry(|| sys::openat2(root, path, libc::O_PATH | flags, plain))
 }
 
 /// Opens a path below `root` with these flags.

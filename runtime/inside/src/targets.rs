@@ -1,7 +1,7 @@
 //! Making what a mount or a device needs below the root: by descriptor, never leaving it.
 
 use crate::orders::{Fd, Make};
-use crate::paths::{find, open};
+use crate::paths::{find, find_plain, open, open_plain};
 use crate::sys::{self, Errno};
 use core::ffi::{CStr, c_char};
 
@@ -26,6 +26,37 @@ pub(crate) fn find_or_make(root: Fd, path: &CStr, make: Make) -> sys::Result<Tar
             made: false,
         }),
     }
+}
+
+/// The same for a path with no symbolic link on it, of which no more than the last name is missing:
+/// ELOOP and ENOENT for all others. What it finds is where the path says, and nowhere else.
+pub(crate) fn find_or_make_plain(root: Fd, path: &CStr, make: Make) -> sys::Result<Target> {
+    match find_plain(root, path) {
+        Err(Errno(libc::ENOENT)) => {}
+        found => {
+            return Ok(Target {
+                fd: found?,
+                made: false,
+            });
+        }
+    }
+    let bytes = path.to_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let mut directory = Path::new();
+    directory.push(bytes.get(..slash).unwrap_or_default())?;
+    let name = path.to_bytes_with_nul().get(slash + 1..);
+    let (Some(name), true) = (name.map(<[u8]>::as_ptr), slash > 0) else {
+        return Err(Errno(libc::ENOENT));
+    };
+    let directory = open_plain(root, directory.as_ptr(), libc::O_DIRECTORY)?;
+    // "a/.." or "a/" cannot be made, and is for those who walk.
+    let target = make_one(directory, name.cast(), make)
+        .and_then(|()| open_plain(directory, name.cast(), kind(make)));
+    sys::close(directory);
+    Ok(Target {
+        fd: target?,
+        made: true,
+    })
 }
 
 /// A path in a buffer of its own, always with an end.

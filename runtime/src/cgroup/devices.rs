@@ -16,6 +16,7 @@
 //! wildcards also covers earlier narrower allow rules; type `a` with a number or fewer than all accesses
 //! means what it says instead of everything; a deny of `w` also stops an open for reading and writing.
 
+mod pinned;
 mod program;
 mod rule;
 mod table;
@@ -77,12 +78,21 @@ pub(crate) fn allow_list(rules: &[LinuxDeviceCgroup]) -> Result<Option<AllowList
     Ok((!table.allows_all()).then(|| AllowList(table.allowed())))
 }
 
-/// Loads the program and attaches it to a new cgroup.
+/// Attaches the program to a new cgroup; loaded only where the kernel does not have it yet.
 ///
 /// # Errors
 /// `Permission` or `Unsupported`, each with a hint.
 pub(crate) fn attach(cgroup: &Cgroup, program: &Program) -> Result<()> {
-    let loaded = load(cgroup, program)?;
+    let instructions = program.instructions();
+    let pinned = pinned::Pins::open().and_then(|pins| pins.get(instructions));
+    let loaded = match pinned {
+        Some(loaded) => loaded,
+        None => {
+            let loaded = load(cgroup, program)?;
+            pinned::keep(instructions, &loaded);
+            loaded
+        }
+    };
     bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), None)
         .map_err(|errno| not_attached(cgroup, errno))
 }

@@ -5,11 +5,13 @@
 //! answer a query, so the size is part of the safety argument.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
 const BPF_PROG_LOAD: libc::c_int = 5;
+const BPF_OBJ_PIN: libc::c_int = 6;
+const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_ATTACH: libc::c_int = 8;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -83,8 +85,8 @@ fn bpf(command: libc::c_int, attr: &mut Attr) -> Result<libc::c_int, Errno> {
 
 fn bpf_fd(command: libc::c_int, attr: &mut Attr) -> Result<OwnedFd, Errno> {
     let fd = bpf(command, attr)?;
-    // SAFETY: BPF_PROG_LOAD and BPF_PROG_GET_FD_BY_ID, the only commands given to this function, return a
-    // new close-on-exec descriptor that nobody else owns.
+    // SAFETY: BPF_PROG_LOAD, BPF_PROG_GET_FD_BY_ID and BPF_OBJ_GET, the only commands given to this
+    // function, return a new close-on-exec descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -111,6 +113,25 @@ pub(crate) fn load_device_program(instructions: &[u64]) -> Result<OwnedFd, Errno
             answer => return answer,
         }
     }
+}
+
+/// Keeps a program in the kernel under a path of bpffs (`bpf(2)`, `BPF_OBJ_PIN`).
+///
+/// # Errors
+/// The errno of the call; `EEXIST` where something has that name.
+pub(crate) fn pin_program(program: &OwnedFd, path: &CStr) -> Result<(), Errno> {
+    let mut attr = Attr::zeroed()
+        .address(0, path.as_ptr())
+        .fd(8, program.as_fd());
+    bpf(BPF_OBJ_PIN, &mut attr).map(|_zero| ())
+}
+
+/// Opens what is pinned under a path of bpffs (`bpf(2)`, `BPF_OBJ_GET`).
+///
+/// # Errors
+/// The errno of the call; `ENOENT` where there is nothing.
+pub(crate) fn pinned_program(path: &CStr) -> Result<OwnedFd, Errno> {
+    bpf_fd(BPF_OBJ_GET, &mut Attr::zeroed().address(0, path.as_ptr()))
 }
 
 /// Attaches a device program to a cgroup (`bpf(2)`, `BPF_PROG_ATTACH`), beside those of its ancestors.
