@@ -44,6 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         kernel: defaults::OLDEST_KERNEL,
         abi: native(&std::env::var("CARGO_CFG_TARGET_ARCH")?)?,
     };
+    println!(
+        "cargo::rustc-env=HOSTRUN_SECCOMP_COMPILER={:016x}",
+        sources()?
+    );
     let json = std::fs::read(PROFILE)?;
     let profile = document::load_for(&json, &target)?;
 
@@ -54,6 +58,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?;
     std::fs::write(std::path::Path::new(&directory).join("builtin.rs"), text)?;
     Ok(())
+}
+
+/// A number that changes with what programs are made of and by.
+fn sources() -> std::io::Result<u64> {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    for directory in ["src", "tables"] {
+        let files: Result<Vec<_>, _> = std::fs::read_dir(directory)?.collect();
+        let mut paths: Vec<_> = files?.into_iter().map(|file| file.path()).collect();
+        paths.sort();
+        for path in paths {
+            hasher.write(&std::fs::read(path)?);
+        }
+    }
+    Ok(hasher.finish())
 }
 
 /// The interface of the machine that is built for; the script itself may run on another.

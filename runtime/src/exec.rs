@@ -8,6 +8,7 @@ use crate::clone::{Child, clone_in};
 use crate::container::Container;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::failure::{Names, explain};
+use crate::filters;
 use crate::host::Host;
 use crate::orders::{Tables, seccomp};
 use crate::plan::namespaces::Kind;
@@ -41,7 +42,9 @@ impl Container {
             None => self.spec()?,
         };
         let facts = host.facts(&spec, Some(&request.process))?;
-        let mut plan = Plan::for_exec(&spec, &request.process, facts)?;
+        let (filter, wanted) = filters::look_up(&self.runtime.root, &spec);
+        let mut plan = Plan::for_exec(&spec, &request.process, facts, filter)?;
+        filters::keep(wanted, plan.seccomp.as_ref());
         if plan.owns(Kind::User) && self.denies_groups(&record) {
             plan.deny_groups()?;
         }

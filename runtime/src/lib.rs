@@ -40,6 +40,7 @@ mod error;
 mod exec;
 mod failure;
 mod features;
+mod filters;
 mod grant;
 mod hooks;
 mod host;

@@ -8,6 +8,7 @@ use crate::cgroup::Cgroup;
 use crate::clone::{Child, clone};
 use crate::error::{Error, Result};
 use crate::failure::{Names, explain};
+use crate::filters;
 use crate::grant::Grant;
 use crate::hooks::{self, Baggage};
 use crate::id::ContainerId;
@@ -52,7 +53,9 @@ impl Runtime {
     fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
         let mut timings = Timings::start();
         let Request { spec, bundle, .. } = &request;
-        let plan = Plan::from_spec(id, spec, bundle, self.facts(spec)?)?;
+        let (filter, wanted) = filters::look_up(&self.root, spec);
+        let plan = Plan::from_spec(id, spec, bundle, self.facts(spec)?, filter)?;
+        filters::keep(wanted, plan.seccomp.as_ref());
         timings.mark("plan");
         let annotations = request.spec.annotations().clone().unwrap_or_default();
         let order = Order {

@@ -54,9 +54,9 @@ pub fn default_profile(capabilities: &[Capability]) -> LinuxSeccomp {
     profile
 }
 
-/// Whether [`PROGRAM`] is what compiling `profile` would give. Compares everything a program depends
+/// Whether this is the profile whose program is part of this crate. Compares everything a program depends
 /// on, word by word, and allocates nothing.
-pub(crate) fn is_default(profile: &LinuxSeccomp) -> bool {
+pub fn is_default(profile: &LinuxSeccomp) -> bool {
     let syscalls = profile.syscalls().as_deref().unwrap_or_default();
     let rules = RULES.iter().filter(|rule| rule.standard);
     profile.default_action() == DEFAULT_ACTION

@@ -78,7 +78,11 @@ pub fn compile_for(profile: &LinuxSeccomp, native: Abi) -> Result<Filter, Error>
     finish(profile, Cow::Owned(assemble(&policy)?))
 }
 
-fn finish(profile: &LinuxSeccomp, program: Cow<'static, [sock_filter]>) -> Result<Filter, Error> {
+/// The program with what it is to be installed with.
+pub(crate) fn finish(
+    profile: &LinuxSeccomp,
+    program: Cow<'static, [sock_filter]>,
+) -> Result<Filter, Error> {
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     let asks = |i: &sock_filter| i.code == RETURN && i.k == libc::SECCOMP_RET_USER_NOTIF;
     let notify = program.iter().any(asks);

@@ -19,6 +19,7 @@
 //! | `decision` | rules, `table`, `multiplexer` | for each interface (`abi`), ranges of numbers with what happens |
 //! | `program` | ranges | instructions, written backward by `assembler` |
 //! | `builtin` | the default profile | the same, done when the crate was built |
+//! | `fingerprint` | `LinuxSeccomp` | bytes to find its program by, for those who keep programs |
 //!
 //! Nothing here makes a system call, reads a file or looks at the environment. Why the compiler is our
 //! own: `docs/decisions/0002-seccomp-compiler.md`.
@@ -33,6 +34,7 @@ mod defaults;
 mod document;
 mod error;
 mod filter;
+mod fingerprint;
 mod multiplexer;
 mod native;
 mod policy;
@@ -40,10 +42,11 @@ mod program;
 mod table;
 
 pub use abi::Abi;
-pub use builtin::default_profile;
+pub use builtin::{default_profile, is_default};
 pub use capability::{CAPABILITIES, capability_number};
 pub use defaults::{DEFAULT_CAPABILITIES, OLDEST_KERNEL, PROFILE_DATE, PROFILE_KERNEL};
 pub use document::{Kernel, Target, load_for};
 pub use error::{Error, ErrorKind};
 pub use filter::{Filter, compile, compile_for};
+pub use fingerprint::{fingerprint, with_program};
 pub use native::{NATIVE, load};

@@ -39,7 +39,7 @@ impl Runtime {
         checkpoint: &Checkpoint,
     ) -> Result<Running> {
         let facts = self.host.facts(&request.spec, None)?;
-        let plan = Plan::from_spec(id, &request.spec, &request.bundle, facts)?;
+        let plan = Plan::from_spec(id, &request.spec, &request.bundle, facts, None)?;
         if request.root.is_some() {
             return Err(
                 Error::new(ErrorKind::Unsupported, "restore container", id.as_str())

@@ -85,12 +85,14 @@ pub(crate) struct Facts {
 }
 
 impl Plan {
-    /// Reads a config. Relative paths in it are relative to `bundle`.
+    /// Reads a config. Relative paths in it are relative to `bundle`; `known` is the filter of its
+    /// profile, where it was compiled before.
     pub(crate) fn from_spec(
         id: &ContainerId,
         spec: &Spec,
         bundle: &Path,
         facts: Facts,
+        known: Option<Filter>,
     ) -> Result<Plan> {
         let mut refusals = Refusals::default();
         refuse_version(spec.version(), &mut refusals);
@@ -129,7 +131,7 @@ impl Plan {
             sysctls: sysctls::plan(linux, &namespaces, &mut refusals),
             place: place::plan(id, spec, linux, facts, &mut refusals),
             resources: resources(linux, &mut refusals),
-            seccomp: filter::plan(linux, &mut refusals),
+            seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),
             listener: filter::listener(linux, &mut refusals),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut refusals),
             net_devices: netdevices::plan(linux, &namespaces, facts.caller, &mut refusals),
@@ -182,7 +184,12 @@ impl ExecPlan {
 
 impl Plan {
     /// Reads a process that is to run in the container with this config.
-    pub(crate) fn for_exec(spec: &Spec, process: &Process, facts: Facts) -> Result<ExecPlan> {
+    pub(crate) fn for_exec(
+        spec: &Spec,
+        process: &Process,
+        facts: Facts,
+        known: Option<Filter>,
+    ) -> Result<ExecPlan> {
         let mut refusals = Refusals::default();
         let default_linux = Linux::default();
         let linux = spec.linux().as_ref().unwrap_or(&default_linux);
@@ -191,7 +198,7 @@ impl Plan {
         process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
         let plan = ExecPlan {
             process,
-            seccomp: filter::plan(linux, &mut refusals),
+            seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),
             listener: filter::listener(linux, &mut refusals),
             deny_groups: false,
             namespaces: namespaces::plan(linux, facts.caller, &mut refusals),

@@ -28,6 +28,7 @@ fn plan_of(json: &[u8]) -> crate::error::Result<Plan> {
         &spec,
         Path::new("/bundle"),
         FACTS,
+        None,
     )
 }
 
@@ -107,7 +108,7 @@ proptest! {
         }
         // Most are refused by the types already; what they let through the planner must survive.
         if let Ok((spec, _)) = document::spec(json.to_string().as_bytes()) {
-            drop(Plan::from_spec(&ContainerId::new("golden").unwrap(), &spec, Path::new("/bundle"), FACTS));
+            drop(Plan::from_spec(&ContainerId::new("golden").unwrap(), &spec, Path::new("/bundle"), FACTS, None));
         }
     }
 
