@@ -37,17 +37,7 @@ impl Container {
         let mut timings = Timings::start();
         let (record, pidfd) = self.alive("exec in container")?;
         let host = &self.runtime.host;
-        let spec = match request.config.take() {
-            Some(spec) => spec,
-            None => self.spec()?,
-        };
-        let facts = host.facts(&spec, Some(&request.process))?;
-        let (filter, wanted) = filters::look_up(&self.runtime.root, &spec);
-        let mut plan = Plan::for_exec(&spec, &request.process, facts, filter)?;
-        filters::keep(wanted, plan.seccomp.as_ref());
-        if plan.owns(Kind::User) && self.denies_groups(&record) {
-            plan.deny_groups()?;
-        }
+        let mut plan = self.exec_plan(&mut request, &record)?;
         timings.mark("plan");
         let cgroup = self.joinable_cgroup(&record, &request)?;
         let root = self.root_of(&record)?;
@@ -101,6 +91,23 @@ impl Container {
         )?;
         timings.mark("join and exec");
         Ok(Running::new(ready, timings))
+    }
+
+    fn exec_plan(&self, request: &mut ExecRequest, record: &Record) -> Result<ExecPlan> {
+        let spec = match request.config.take() {
+            Some(spec) => spec,
+            None => self.spec()?,
+        };
+        let facts = self.runtime.host.facts(&spec, Some(&request.process))?;
+        let (filter, wanted) = filters::look_up(&self.runtime.root, &spec);
+        let mut plan = Plan::for_exec(&spec, &request.process, facts, filter)?;
+        filters::keep(wanted, plan.seccomp.as_ref());
+        if plan.owns(Kind::User) && self.denies_groups(record) {
+            plan.deny_groups()?;
+        }
+        // In a frozen cgroup its first process would hold us still for as long.
+        plan.waits = request.ignore_paused;
+        Ok(plan)
     }
 
     /// Does its user namespace deny `setgroups(2)`?
@@ -183,7 +190,7 @@ impl Container {
             become_root: false,
             // Who enters a user namespace changes what may look into his memory, and a time
             // namespace takes nobody who shares his.
-            borrows: !plan.owns(Kind::User) && !plan.owns(Kind::Time),
+            borrows: !(plan.owns(Kind::User) || plan.owns(Kind::Time) || plan.waits),
         };
         let process = tables.orders(&plan.process, line, host);
         let groups = process.identity.groups.filter(|_| !plan.deny_groups);

@@ -95,11 +95,11 @@ fn parse(bytes: &[u8], fingerprint: &[u8]) -> Option<Vec<sock_filter>> {
         return None;
     };
     let whole = found == fingerprint && !instructions.is_empty();
-    whole.then(|| instructions.iter().map(instruction).collect())
+    whole.then(|| instructions.iter().copied().map(instruction).collect())
 }
 
-fn instruction(bytes: &[u8; INSTRUCTION]) -> sock_filter {
-    let [code_low, code_high, jt, jf, k @ ..] = *bytes;
+fn instruction(bytes: [u8; INSTRUCTION]) -> sock_filter {
+    let [code_low, code_high, jt, jf, k @ ..] = bytes;
     sock_filter {
         code: u16::from_le_bytes([code_low, code_high]),
         jt,

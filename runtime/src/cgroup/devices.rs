@@ -85,13 +85,12 @@ pub(crate) fn allow_list(rules: &[LinuxDeviceCgroup]) -> Result<Option<AllowList
 pub(crate) fn attach(cgroup: &Cgroup, program: &Program) -> Result<()> {
     let instructions = program.instructions();
     let pinned = pinned::Pins::open().and_then(|pins| pins.get(instructions));
-    let loaded = match pinned {
-        Some(loaded) => loaded,
-        None => {
-            let loaded = load(cgroup, program)?;
-            pinned::keep(instructions, &loaded);
-            loaded
-        }
+    let loaded = if let Some(pinned) = pinned {
+        pinned
+    } else {
+        let loaded = load(cgroup, program)?;
+        pinned::keep(instructions, &loaded);
+        loaded
     };
     bpf::attach_device_program(cgroup.as_fd(), loaded.as_fd(), None)
         .map_err(|errno| not_attached(cgroup, errno))

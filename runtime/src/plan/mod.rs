@@ -156,6 +156,8 @@ pub(crate) struct ExecPlan {
     pub(crate) listener: Option<Listener>,
     /// The user namespace denies `setgroups(2)`.
     pub(crate) deny_groups: bool,
+    /// The process may have to wait in a frozen cgroup.
+    pub(crate) waits: bool,
     namespaces: Namespaces,
 }
 
@@ -201,6 +203,7 @@ impl Plan {
             seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),
             listener: filter::listener(linux, &mut refusals),
             deny_groups: false,
+            waits: false,
             namespaces: namespaces::plan(linux, facts.caller, &mut refusals),
         };
         refusals.finish()?;

@@ -30,12 +30,11 @@ fn executed(globals: &Globals, args: &Exec) -> Result<u8> {
     let words = args.words.split_first();
     let (id, command) = words.ok_or_else(|| usage("exec: the container's id is missing"))?;
     let container = container(globals, id)?;
-    let (process, config) = match &args.process {
-        Some(file) => (of_file(file)?, None),
-        None => {
-            let config = container.spec()?;
-            (of_flags(&config, args, command)?, Some(config))
-        }
+    let (process, config) = if let Some(file) = &args.process {
+        (of_file(file)?, None)
+    } else {
+        let config = container.spec()?;
+        (of_flags(&config, args, command)?, Some(config))
     };
     check(&process)?;
     let terminal = process.terminal().unwrap_or(false);

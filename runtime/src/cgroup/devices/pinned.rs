@@ -6,6 +6,7 @@
 //! cannot meet under one name, as two could under a hash.
 
 use std::ffi::CString;
+use std::fmt::Write as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, fstatfs, mkdirat, openat};
@@ -53,7 +54,9 @@ impl Pins {
     fn of(dir: rustix::io::Result<OwnedFd>) -> Option<Pins> {
         let dir = dir.ok()?;
         let stat = fstat(&dir).ok()?;
-        let own = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
+        let private =
+            Mode::from_raw_mode(stat.st_mode) & (Mode::RWXG | Mode::RWXO) == Mode::empty();
+        let own = private && stat.st_uid == rustix::process::geteuid().as_raw();
         // A program of somebody else's would allow what he likes.
         (own && is_bpffs(&dir)).then_some(Pins(dir))
     }
@@ -114,7 +117,14 @@ fn names(instructions: &[u64]) -> Option<Vec<String>> {
     if instructions.is_empty() || instructions.len() > MOST_INSTRUCTIONS {
         return None;
     }
-    let name = |part: &[u64]| part.iter().map(|word| format!("{word:016x}")).collect();
+    let name = |part: &[u64]| {
+        let mut name = String::with_capacity(255);
+        for word in part {
+            // Writing to a string cannot fail.
+            write!(name, "{word:016x}").unwrap_or_default();
+        }
+        name
+    };
     let mut names: Vec<String> = instructions.chunks(IN_A_NAME).map(name).collect();
     // One that begins another must not be a directory on the other's way. No dot: bpffs keeps those.
     if let Some(last) = names.last_mut() {
