@@ -75,7 +75,9 @@ fn a_runtime_in_the_foreground_hands_on_every_signal_but_its_own() -> Result<()>
         let others = "for s in CHLD WINCH URG; do trap \"echo $s\" $s; done; trap 'exit 7' TERM; ";
         let wait = "echo ready; while :; do read line <&9; done";
         let script = format!("mkfifo /fifo; exec 9<>/fifo; {traps}{others}{wait}");
-        let mut run = stage.run_call(&stage.bundle()?.shell(&script))?.spawn()?;
+        // whoever calls the suite may ignore some, and what is ignored is not forwarded
+        let run = stage.run_call(&stage.bundle()?.shell(&script))?;
+        let mut run = run.under(["env", "--default-signal"]).spawn()?;
         run.wait_for("ready\n")?;
         let send = |pid: i32, signal: i32| -> Result<()> {
             let kill = ["kill", &format!("-{signal}"), &pid.to_string()].map(str::to_owned);

@@ -16,18 +16,22 @@ use crate::running::send;
 use crate::runtime::Runtime;
 use crate::signal::Signal;
 use crate::state::{OCI_VERSION, Record, State, Status};
+use hostrun_inside::byte;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv,
+    send as send_bytes, socket_with,
+};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-/// Between a process being left by its parent and the signal that kills it for that.
-const DYING: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 50_000_000,
+/// How long a parked process may take to be asked. One that is frozen with all around it never answers.
+const ANSWER: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
 };
 
 /// A container that was made earlier, by this process or another.
@@ -81,7 +85,7 @@ impl Container {
         };
         // A program that runs may have told others of itself before its creator came to say so.
         let runs = stat.executed && stat.start == record.start_time;
-        if !runs && !stands_alone(&record, stat) {
+        if !runs && !self.stands_alone(&record, stat) {
             return Ok(Found::Unfinished(record));
         }
         match self.dir.publish() {
@@ -257,6 +261,28 @@ impl Container {
         )
     }
 
+    /// Was its creator killed when all was done but to say so? As long as anything was left to do, its
+    /// process dies with its creator, if not at once: it may have lost its parent, and on a busy machine be
+    /// far from the signal that kills it. One that waits to be started does not die of it, and
+    /// shows that it waits: it takes a connection and hangs up on whoever does not tell it to start.
+    fn stands_alone(&self, record: &Record, stat: Stat) -> bool {
+        let left =
+            record.creator != 0 && stat.parent != record.creator && stat.start == record.start_time;
+        left && self.dir.has(START_SOCKET) && self.asked().is_ok_and(|answers| answers)
+    }
+
+    /// Where the listening socket goes with its process, the connection is reset.
+    fn asked(&self) -> rustix::io::Result<bool> {
+        let socket = self.knock(SocketFlags::NONBLOCK)?;
+        send_bytes(&socket, &[byte::READY], SendFlags::NOSIGNAL)?;
+        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+        if poll(&mut fds, Some(&ANSWER))? == 0 {
+            return Ok(false);
+        }
+        let (_, length) = recv(&socket, &mut [0_u8; 1], RecvFlags::DONTWAIT)?;
+        Ok(length == 0)
+    }
+
     /// Lets a created container's program run, then its poststart hooks. Where one of these fails,
     /// the container is deleted.
     ///
@@ -384,19 +410,6 @@ impl Container {
             None => Err(self.wrong_state("read statistics of", "its cgroup is gone")),
         }
     }
-}
-
-/// Was its creator killed when all was done but to say so? As long as anything was left to do,
-/// its process would have died with its creator, and been left to no other parent.
-fn stands_alone(record: &Record, stat: Stat) -> bool {
-    if record.creator == 0 || stat.parent == record.creator || stat.start != record.start_time {
-        return false;
-    }
-    // It may be about to die: the kernel changes its parent a moment before it sends the signal.
-    let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
-    let Some(Ok(pidfd)) = pidfd else { return false };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    poll(&mut fds, Some(&DYING)) == Ok(0)
 }
 
 /// What there is of a container.
