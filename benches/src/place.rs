@@ -4,11 +4,13 @@
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::{bundle::Bundle, cgroup, elf};
 use hostrun_seccomp_profiles::{DEFAULT_CAPABILITIES, compile, default_profile};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+const BPFFS: &str = "/sys/fs/bpf";
 
 /// `pause(2)`.
 const PAUSE: u32 = 34;
@@ -49,6 +51,8 @@ pub(crate) struct Place {
     config: Value,
     profile: Value,
     cgroup: String,
+    /// Whether this value has mounted one.
+    bpffs: bool,
 }
 
 impl Place {
@@ -58,6 +62,7 @@ impl Place {
             .prefix("hostrun-bench-")
             .tempdir()?;
         mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), None).context("tmpfs")?;
+        let bpffs = mount_bpffs()?;
         let cgroup = format!("/hostrun-bench-{}", std::process::id());
         fs::create_dir_all(cgroup::dir(&cgroup))?;
         let bundle = Bundle::new(folder.path(), &cgroup)?
@@ -73,6 +78,7 @@ impl Place {
             config: as_runc_spec(bundle).config().clone(),
             profile,
             cgroup,
+            bpffs,
             folder,
         };
         fs::write(place.filter_file(), place.filter()?)?;
@@ -156,6 +162,18 @@ impl Place {
         Ok(program)
     }
 
+    /// A copy of a program where nobody can write to it, as on a host whose /usr is read-only.
+    pub(crate) fn read_only(&self, program: &Path) -> Result<PathBuf> {
+        let folder = self.dir().join("read-only");
+        fs::create_dir(&folder)?;
+        let name = program.file_name().context("no name")?;
+        fs::copy(program, folder.join(name))?;
+        mount_bind(&folder, &folder).context("bind")?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY;
+        mount_remount(&folder, flags, "").context("remount")?;
+        Ok(folder.join(name))
+    }
+
     /// Ends what containers are left and removes the cgroups.
     pub(crate) fn clear(&self) -> Result<()> {
         cgroup::remove(&self.cgroup)
@@ -170,8 +188,22 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.clear().unwrap_or_default();
+        if self.bpffs {
+            unmount(BPFFS, UnmountFlags::DETACH).unwrap_or_default();
+        }
         unmount(self.folder.path(), UnmountFlags::DETACH).unwrap_or_default();
     }
+}
+
+/// A bpffs where hosts with systemd have one, in this mount namespace only: programs are kept there.
+fn mount_bpffs() -> Result<bool> {
+    const MAGIC: u64 = 0xcafe_4a11;
+    let there = rustix::fs::statfs(BPFFS).is_ok_and(|fs| u64::try_from(fs.f_type) == Ok(MAGIC));
+    if there || !Path::new(BPFFS).is_dir() {
+        return Ok(false);
+    }
+    mount("bpf", BPFFS, "bpf", MountFlags::empty(), None).context("bpffs")?;
+    Ok(true)
 }
 
 fn set(config: &mut Value, pointer: &str, value: Value) -> Result<()> {

@@ -182,14 +182,17 @@ impl Subject {
     /// Removes what it keeps of filters it has compiled, so that the next start is as the first after
     /// boot.
     pub(crate) fn clear_cache(&self) -> Result<()> {
-        // crun's and ours lie below the state root
-        let cache = self.root.join(".cache");
-        match fs::remove_dir_all(&cache) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).context(format!("remove {}", cache.display()))
+        // crun's, and ours, below the state root
+        for name in [".cache", "@filters"] {
+            let cache = self.root.join(name);
+            match fs::remove_dir_all(&cache) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context(format!("remove {}", cache.display()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// What it says of itself, in a line.

@@ -30,7 +30,7 @@ struct Gate {
 
 const RUN: Gate = Gate {
     verb: "run",
-    calls: 360,
+    calls: 343,
     tasks: 2,
     programs: 2,
     waits: 1,
@@ -52,7 +52,7 @@ const SEAL: Gate = Gate {
 const VERBS: [Gate; 6] = [
     Gate {
         verb: "create",
-        calls: 319,
+        calls: 313,
         tasks: 2,
         programs: 1,
         waits: 1,
@@ -61,7 +61,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "start",
-        calls: 80,
+        calls: 68,
         tasks: 1,
         programs: 1,
         waits: 0,
@@ -70,7 +70,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "state",
-        calls: 50,
+        calls: 47,
         tasks: 1,
         programs: 1,
         waits: 0,
@@ -79,7 +79,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "exec",
-        calls: 209,
+        calls: 179,
         tasks: 3,
         programs: 2,
         waits: 0,
@@ -88,7 +88,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "kill",
-        calls: 50,
+        calls: 44,
         tasks: 1,
         programs: 1,
         waits: 0,
@@ -97,7 +97,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "delete",
-        calls: 62,
+        calls: 56,
         tasks: 1,
         programs: 1,
         waits: 0,
