@@ -51,6 +51,7 @@ mod members;
 mod mounting;
 mod netdevices;
 mod orders;
+mod parking;
 mod plan;
 mod prepare;
 mod program;
