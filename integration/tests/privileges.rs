@@ -59,7 +59,18 @@ fn an_environment_is_taken_as_it_is_or_refused() -> Result<()> {
             .shell("echo $A; echo \"$B\"; echo $HOME");
         assert_eq!(stage.run(&bundle)?.ok()?, "3\ntwo\nlines\n/root\n");
         let zero = loud(stage)?.set("/process/env", json!(["PATH=/bin", "A=\u{0}"]));
-        refuse(stage, "a zero byte", &zero).map(drop)
+        refuse(stage, "a zero byte", &zero)?;
+        if stage.runtime().is_runc() {
+            // 1.1 passes over what is no variable, later ones refuse it
+            return Ok(());
+        }
+        for (entry, why) in [("X", "missing '='"), ("=X", "name cannot be empty")] {
+            let wrong = loud(stage)?.set("/process/env", json!(["PATH=/bin", entry]));
+            let line = refuse(stage, entry, &wrong)?;
+            let words = format!("process.env[1]: invalid environment variable: {why}");
+            ensure!(line.contains(&words), "{line}");
+        }
+        Ok(())
     })
 }
 

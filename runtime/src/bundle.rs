@@ -48,7 +48,7 @@ impl Bundle {
                 bytes.reserve_exact(usize::try_from(length).unwrap_or(0) + 64);
                 file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes)
             })
-            .map_err(|error| io_error(&error, "read", &path))?;
+            .map_err(|error| missing(&error, &path))?;
         if bytes.len() as u64 > MAX_CONFIG_BYTES {
             return Err(
                 Error::new(ErrorKind::InvalidSpec, "read", path.display().to_string())
@@ -91,6 +91,15 @@ impl Bundle {
 pub(crate) fn to_bytes(spec: &Spec) -> Result<Vec<u8>> {
     serde_json::to_vec(spec)
         .map_err(|error| Error::new(ErrorKind::System, "write", "config").caused_by(error))
+}
+
+fn missing(error: &std::io::Error, path: &Path) -> Error {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return io_error(error, "read", path);
+    }
+    let name = path.file_name().unwrap_or_default().display();
+    let operation = format!("JSON specification file {name} not found: read");
+    io_error(error, &operation, path)
 }
 
 fn io_error(error: &std::io::Error, operation: &str, path: &Path) -> Error {

@@ -48,7 +48,10 @@ impl Container {
         };
         let may = force || matches!(status, Status::Stopped | Status::Created);
         if !may {
-            let why = format!("cannot delete container that is not stopped: {status}");
+            let why = format!(
+                "cannot delete container {} that is not stopped: {status}",
+                self.id()
+            );
             return Err(self
                 .wrong_state("delete container", &why)
                 .with_hint("kill it first, or use --force"));

@@ -164,11 +164,13 @@ fn second_clone(errno: i32, names: &Names<'_>) -> Error {
 }
 
 fn cwd(errno: i32, names: &Names<'_>) -> Error {
-    let error = Error::from_errno(errno, "enter working directory", quoted(&names.cwd));
+    let subject = format!("({}) set in config.json failed", quoted(&names.cwd));
+    let error = Error::from_errno(errno, "chdir to cwd", subject);
     match Errno::from_raw(errno) {
         Errno::ELOOP => error
             .with_kind(ErrorKind::Denied)
             .because("it leads through a magic link, out of the container"),
+        Errno::ENOENT | Errno::ENOTDIR => error.with_kind(ErrorKind::System),
         _ => error,
     }
 }

@@ -23,7 +23,7 @@ impl ContainerId {
                 "use container id",
                 format!("{id:?}"),
             )
-            .because(why))
+            .because(format!("invalid container ID format: {why}")))
         };
         let allowed = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
         match id {

@@ -5,6 +5,13 @@ use rustix::io::{Errno, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+/// Is it a directory?
+pub(crate) fn is_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), resolve).is_ok()
+}
+
 /// Opens a file for reading. What it is is looked at before it is opened: opening a device node
 /// that an image brought would already act on the host's device.
 ///

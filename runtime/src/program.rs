@@ -3,10 +3,10 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::failure::{Names, quoted};
-use crate::lookup::open_regular;
+use crate::lookup::{is_directory, open_regular};
 use nix::errno::Errno;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 
 /// The sentence for `execve(2)` that answered `errno` for candidate `index`.
 pub(crate) fn explain(errno: i32, index: usize, names: &Names<'_>) -> Error {
@@ -30,6 +30,9 @@ pub(crate) fn explain(errno: i32, index: usize, names: &Names<'_>) -> Error {
             _ if names.program.contains('/') => error(ErrorKind::ExecNotFound, "no such file or directory".into()),
             _ => error(ErrorKind::ExecNotFound, "executable file not found in $PATH".into()),
         },
+        Errno::EACCES if names.root.is_some_and(|root| is_directory(root, &inside(names, Path::new(&names.program)))) => {
+            error(ErrorKind::ExecDenied, "is a directory".into())
+        }
         Errno::EACCES => {
             error(ErrorKind::ExecDenied, "permission denied".into()).with_hint("is it executable, and not on a noexec mount?")
         }
@@ -81,7 +84,7 @@ fn look(root: BorrowedFd<'_>, names: &Names<'_>, index: usize) -> Option<Found> 
     let tried = names.candidates.get(index..).unwrap_or_default();
     let file = tried
         .iter()
-        .find_map(|path| open(root, Path::new(&names.cwd), path))?;
+        .find_map(|path| open_regular(root, &inside(names, path)).ok())?;
     // Enough for any ELF header and program headers that name an interpreter.
     let mut head = vec![0_u8; 4096];
     let length = rustix::io::pread(&file, &mut head, 0).ok()?;
@@ -89,9 +92,9 @@ fn look(root: BorrowedFd<'_>, names: &Names<'_>, index: usize) -> Option<Found> 
     Some(read(&head))
 }
 
-fn open(root: BorrowedFd<'_>, cwd: &Path, path: &Path) -> Option<OwnedFd> {
-    // As the payload would resolve it, but inside the root.
-    open_regular(root, &Path::new("/").join(cwd).join(path)).ok()
+/// As the payload would resolve it, but inside the root.
+fn inside(names: &Names<'_>, path: &Path) -> PathBuf {
+    Path::new("/").join(&names.cwd).join(path)
 }
 
 fn read(head: &[u8]) -> Found {

@@ -20,8 +20,11 @@ impl Signal {
     /// `InvalidSpec` for anything else.
     pub fn parse(text: &str) -> Result<Signal> {
         let unknown = || {
-            Error::new(ErrorKind::InvalidSpec, "use signal", format!("{text:?}"))
-                .because("unknown signal")
+            Error::new(
+                ErrorKind::InvalidSpec,
+                "unknown signal",
+                format!("{text:?}"),
+            )
         };
         if let Ok(number) = text.parse::<i32>() {
             return if (0..=64).contains(&number) {

@@ -78,7 +78,7 @@ impl<'a> Supply<'a> {
         // Links were resolved when it was opened first; one that is here now was put here since.
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
         let place = openat2(&root, path.as_c_str(), flags, Mode::empty(), inside)
-            .at("open mount source", &at)?;
+            .at("failed to fulfil mount request: open", &at)?;
         let identity = |fd: &OwnedFd| {
             fstat(fd)
                 .map(|stat| (stat.st_dev, stat.st_ino))
@@ -87,10 +87,12 @@ impl<'a> Supply<'a> {
         if identity(&place)? == identity(fd)? {
             return Ok(Some(place));
         }
-        Err(
-            Error::new(ErrorKind::Denied, "open mount source", at.into_owned())
-                .because("it was replaced while the container was made"),
+        Err(Error::new(
+            ErrorKind::Denied,
+            "failed to fulfil mount request: open",
+            at.into_owned(),
         )
+        .because("it was replaced while the container was made"))
     }
 
     fn answer(&self, kind: u8, fd: Option<&OwnedFd>) -> Result<()> {

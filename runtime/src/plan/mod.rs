@@ -107,7 +107,7 @@ impl Plan {
         let (devices, links) = devices::plan(linux, &root, &namespaces, facts, &mut refusals);
         let default_process = Process::default();
         let process = spec.process().as_ref().unwrap_or_else(|| {
-            refusals.refuse("process", "is missing");
+            refusals.refuse("process", "process property must not be empty");
             &default_process
         });
         let mut process = process::plan(process, linux, facts, &mut refusals);
@@ -286,7 +286,8 @@ fn name(
 ) -> Option<Vec<u8>> {
     let value = value.filter(|value| !value.is_empty())?;
     if !namespaces.own(Kind::Uts) {
-        refusals.refuse(json, "would name the host: it needs a uts namespace");
+        let why = "without a private UTS namespace: it would name the host";
+        refusals.refuse(json, format!("unable to set {json} {why}"));
     }
     if value.len() > 64 {
         refusals.refuse(json, "is longer than 64 bytes");

@@ -94,7 +94,7 @@ pub(crate) fn plan(
 ) -> RootPlan {
     let root = spec.root().as_ref();
     if root.is_none() {
-        refusals.refuse("root", "is missing");
+        refusals.refuse("root", "root must be specified");
     }
     let path = root
         .map(|root| bundle.join(root.path()))
@@ -140,7 +140,10 @@ fn propagation(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) 
         .filter(|text| !text.is_empty())?;
     let flags = options::root_propagation(text);
     if flags.is_none() {
-        refusals.refuse("linux.rootfsPropagation", format!("{text:?} is unknown"));
+        refusals.refuse(
+            "linux.rootfsPropagation",
+            format!("rootfsPropagation={text} is not supported"),
+        );
     }
     refuse_exchange(
         flags.as_slice(),

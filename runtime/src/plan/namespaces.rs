@@ -159,7 +159,7 @@ pub(crate) fn plan(linux: &Linux, caller: Caller, refusals: &mut Refusals) -> Na
         let path = format!("linux.namespaces[{index}]");
         let kind = Kind::from_spec(namespace.typ());
         if choices.iter().any(|(listed, _)| *listed == kind) {
-            refusals.refuse(&path, "this type is listed twice");
+            refusals.refuse(&path, "duplicated ns: this type is listed twice");
         }
         let choice = match namespace.path() {
             Some(file) if file.as_os_str().is_empty() => Choice::Create,

@@ -52,7 +52,9 @@ pub(crate) fn plan(
     facts: Facts,
     refusals: &mut Refusals,
 ) -> ProcessPlan {
-    let environment = environment(process.env().as_deref().unwrap_or_default());
+    let entries = process.env().as_deref().unwrap_or_default();
+    refuse_nameless(entries, refusals);
+    let environment = environment(entries);
     let args = process.args().as_deref().unwrap_or_default();
     let candidates = match args.first().map(String::as_str) {
         None | Some("") => {
@@ -103,6 +105,21 @@ pub(crate) fn plan(
         treatment: treatment::plan(process, linux, refusals),
         labels: label::plan(process, facts, refusals),
         landlock: None,
+    }
+}
+
+/// `environ(7)`: what has no name or no value is no variable.
+fn refuse_nameless(entries: &[String], refusals: &mut Refusals) {
+    for (index, entry) in entries.iter().enumerate() {
+        let why = match entry.find('=') {
+            None => "missing '='",
+            Some(0) => "name cannot be empty",
+            Some(_) => continue,
+        };
+        refusals.refuse(
+            format!("process.env[{index}]"),
+            format!("invalid environment variable: {why}"),
+        );
     }
 }
 

@@ -43,7 +43,12 @@ pub(crate) fn plan(
                     format!("needs a {kind:?} namespace of its own").to_lowercase(),
                 );
             }
-            None => refusals.refuse(&json, "is not in any namespace: it would change the host"),
+            None => refusals.refuse(
+                &json,
+                format!(
+                    "sysctl {key:?} is not in a separate kernel namespace: it would change the host"
+                ),
+            ),
         }
         sysctls.push(SysctlPlan {
             key: key.clone(),

@@ -153,11 +153,11 @@ fn open_root(path: &Path, limits: Limits) -> Result<(OwnedFd, Option<CString>)> 
     } else {
         open_tree(CWD, path, CLONE | OpenTreeFlags::AT_RECURSIVE)
     }
-    .at("open root", path.display())?;
+    .at("invalid rootfs: open", path.display())?;
     if !is_directory(fd.as_fd(), path)? {
         return Err(Error::new(
             ErrorKind::InvalidSpec,
-            "open root",
+            "invalid rootfs: open",
             path.display().to_string(),
         )
         .because("it is no directory"));
@@ -240,7 +240,8 @@ fn changed_inside(mount: &MountPlan, cgroup: Option<&Cgroup>) -> Result<Tree> {
         }
         (_, Some(cgroup)) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let fd = openat(cgroup, ".", flags, Mode::empty()).at("open mount source", "cgroup")?;
+            let fd = openat(cgroup, ".", flags, Mode::empty())
+                .at("failed to fulfil mount request: open", "cgroup")?;
             place(fd, Path::new("cgroup"))
         }
         _ => Err(Error::from_errno(
@@ -259,7 +260,8 @@ fn clone(path: &Path, recursive: bool, links: Links, limits: Limits) -> Result<O
     if links == Links::Bind {
         flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
-    let fd = open_tree(CWD, path, flags).at("open mount source", path.display())?;
+    let fd =
+        open_tree(CWD, path, flags).at("failed to fulfil mount request: open", path.display())?;
     if limits.unlockable {
         refuse_what_hides(&fd, path)?;
     }
@@ -267,7 +269,8 @@ fn clone(path: &Path, recursive: bool, links: Links, limits: Limits) -> Result<O
 }
 
 fn clone_cgroup(cgroup: &Cgroup) -> Result<OwnedFd> {
-    open_tree(cgroup, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH).at("open mount source", "cgroup")
+    open_tree(cgroup, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
+        .at("failed to fulfil mount request: open", "cgroup")
 }
 
 /// The mount first, then the tree: what the tree is said to be holds for the mount, too.
@@ -309,7 +312,7 @@ fn open_place(path: &Path, nofollow: bool) -> Result<OwnedFd> {
     if nofollow {
         flags |= OFlags::NOFOLLOW;
     }
-    open(path, flags, Mode::empty()).at("open mount source", path.display())
+    open(path, flags, Mode::empty()).at("failed to fulfil mount request: open", path.display())
 }
 
 fn place(fd: OwnedFd, path: &Path) -> Result<Tree> {

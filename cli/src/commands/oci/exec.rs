@@ -164,7 +164,7 @@ fn sub_cgroup(asked: &[String]) -> Result<Option<&str>> {
 /// The whole process as a document. What it does not say of capabilities, limits and labels is as in the container.
 fn of_file(file: &Path) -> Result<Process> {
     let shown = file.display().to_string();
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read '{shown}'"))?;
+    let bytes = std::fs::read(file).with_context(|| format!("open {shown}"))?;
     let (process, unknown) = document::process(&bytes, &shown)?;
     for key in unknown {
         report::warn(&format!("{shown}: nobody reads '{key}'"));
@@ -181,6 +181,9 @@ fn of_flags(config: &Spec, args: &Exec, command: &[String]) -> Result<Process> {
         .process()
         .clone()
         .context("process property must not be empty: the container's configuration has none")?;
+    if args.env.iter().any(|variable| variable.value.is_none()) {
+        return Err(usage("invalid environment variable: missing '='"));
+    }
     let variables = assembly::read_variables(&args.env_file, &args.env)?;
     let own = assembly::own_environment(&variables);
     let mut env = process.env().clone().unwrap_or_default();
@@ -252,13 +255,18 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         return;
     }
     let mut sets = process.capabilities().clone().unwrap_or_else(none);
-    for name in names {
-        let Some(capability) = capability(name) else {
-            report::warn(&format!(
-                "ignoring unknown or unavailable capability {name}"
-            ));
-            continue;
-        };
+    let unknown: Vec<&str> = names
+        .iter()
+        .filter(|name| capability(name).is_none())
+        .map(String::as_str)
+        .collect();
+    if !unknown.is_empty() {
+        let unknown = unknown.join(" ");
+        report::warn(&format!(
+            "ignoring unknown or unavailable capabilities: [{unknown}]"
+        ));
+    }
+    for capability in names.iter().filter_map(|name| capability(name)) {
         let with = |set: &Option<HashSet<Capability>>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(capability);

@@ -284,14 +284,33 @@ pub(super) fn check_terminal(detached: bool, terminal: bool, socket: bool) -> Re
 /// When there is no config.json, or it is none.
 pub(super) fn load(dir: &Path, config: &Path) -> Result<Bundle> {
     let bundle = Bundle::load_config(dir, config)?;
-    for key in bundle.unknown_keys() {
-        report::warn(&format!("config.json: nobody reads the key '{key}'"));
-    }
+    tell_unknown(bundle.unknown_keys());
     for warning in bundle.spec().process().iter().flat_map(document::warnings) {
         report::warn(&warning);
     }
     tell_filter(bundle.spec());
     Ok(bundle)
+}
+
+/// Capabilities that are none in runc's words, each once; keys as they are.
+fn tell_unknown(keys: &[String]) {
+    let mut capabilities = Vec::new();
+    for key in keys {
+        let name = key
+            .strip_prefix("process.capabilities.")
+            .and_then(|rest| rest.split('"').nth(1));
+        match name {
+            Some(name) if capabilities.contains(&name) => {}
+            Some(name) => capabilities.push(name),
+            None => report::warn(&format!("config.json: nobody reads the key '{key}'")),
+        }
+    }
+    if !capabilities.is_empty() {
+        let names = capabilities.join(" ");
+        report::warn(&format!(
+            "ignoring unknown or unavailable capabilities: [{names}]"
+        ));
+    }
 }
 
 /// Tells a caller who debugs what the filter is installed with; the listener of an agent is no flag of the config.

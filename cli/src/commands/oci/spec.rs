@@ -32,8 +32,8 @@ fn written(globals: &Globals, args: &Spec) -> Result<u8> {
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let file = match rustix::fs::open(&path, flags, mode) {
         Err(Errno::EXIST) => {
-            let shown = path.display();
-            return Err(Failure::new(format!("File {shown} exists. Remove it first")).into());
+            let failure = Failure::new("File config.json exists. Remove it first");
+            return Err(failure.into());
         }
         other => other.with_context(|| format!("cannot create '{}'", path.display()))?,
     };

@@ -39,7 +39,7 @@ fn read(file: &str) -> Result<LinuxResources> {
             .read_to_end(&mut bytes)
             .context("cannot read standard input")?;
     } else {
-        bytes = std::fs::read(file).with_context(|| format!("cannot read '{file}'"))?;
+        bytes = std::fs::read(file).with_context(|| format!("open {file}"))?;
     }
     let (resources, unknown) = document::resources(&bytes, file)?;
     for key in unknown {
