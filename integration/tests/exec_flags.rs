@@ -197,7 +197,12 @@ fn a_cgroup_below_the_containers_own_is_joined_and_no_other() -> Result<()> {
         )?;
         if !stage.runtime().is_runc() {
             refused(stage, id, &["--cgroup", ".."], "bad sub cgroup path")?;
-            refused(stage, id, &["--cgroup", "nonexistent"], " adding pid ")?;
+            refused(
+                stage,
+                id,
+                &["--cgroup", "nonexistent"],
+                "/nonexistent/cgroup.procs: no such file or directory",
+            )?;
             refused(stage, id, &["--cgroup", "whaaat:/"], "unknown controller ")?;
         }
         container.delete()

@@ -241,7 +241,11 @@ fn not_in(error: Error, path: &CgroupPath) -> Error {
     let kind = error.kind();
     let pid = std::process::id();
     let subject = format!("of a child of {pid} to cgroups: {path}/cgroup.procs");
-    Error::new(kind, "exec: adding pid", subject).caused_by(error)
+    let operation = "error adding pid";
+    match error.errno() {
+        Some(errno) => Error::from_errno(errno, operation, subject).with_kind(kind),
+        None => Error::new(kind, operation, subject).caused_by(error),
+    }
 }
 
 /// What was opened below `/proc/PID` was this process's only if that is still there: its pid may

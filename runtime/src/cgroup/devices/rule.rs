@@ -100,7 +100,7 @@ fn one(rule: &LinuxDeviceCgroup) -> Result<Rule, Fault> {
         kind,
         major: number("major", rule.major())?,
         minor: number("minor", rule.minor())?,
-        access: access(rule.access().as_deref().unwrap_or_default())?,
+        access: access(rule.access().as_deref().unwrap_or_default(), rule.allow())?,
     })
 }
 
@@ -114,13 +114,17 @@ fn number(field: &'static str, value: Option<i64>) -> Result<Option<u32>, Fault>
     }
 }
 
-fn access(letters: &str) -> Result<u8, Fault> {
+/// `a` is written by some who mean all, and passed over by runc. Of the two readings the one counts
+/// that lets less through.
+fn access(letters: &str, allow: bool) -> Result<u8, Fault> {
     let mut bits = 0;
     for letter in letters.chars() {
         bits |= match letter {
             'm' => MKNOD,
             'r' => READ,
             'w' => WRITE,
+            'a' if allow => 0,
+            'a' => MKNOD | READ | WRITE,
             _ => return Err(("access", format!("{letter:?} is not r, w or m"))),
         };
     }

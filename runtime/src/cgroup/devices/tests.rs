@@ -134,6 +134,24 @@ fn a_privileged_container_needs_no_program() {
 }
 
 #[test]
+fn an_access_of_all_denies_all_and_allows_nothing_more() {
+    let c = || Some(LinuxDeviceType::C);
+    let denied = [
+        spec(true, c(), (1, 11), "rwm"),
+        spec(false, c(), (1, 11), "ra"),
+    ];
+    let allowed = [
+        spec(false, None, (-1, -1), "rwm"),
+        spec(true, c(), (1, 11), "ra"),
+    ];
+    for access in [READ, WRITE, MKNOD] {
+        assert!(!decide(&denied, Kind::Char, 1, 11, access), "{access}");
+        let decided = decide(&allowed, Kind::Char, 1, 11, access);
+        assert_eq!(decided, access == READ, "{access}");
+    }
+}
+
+#[test]
 fn the_last_rule_wins_for_each_access() {
     let all = spec(true, Some(LinuxDeviceType::A), (-1, -1), "rwm");
     let no_write = spec(false, Some(LinuxDeviceType::B), (8, -1), "w");
