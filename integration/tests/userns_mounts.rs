@@ -275,6 +275,56 @@ fn devices_are_the_machines_own() -> Result<()> {
     })
 }
 
+/// A device of the machine that is not called so there.
+fn odd(stage: &Stage, path: &str) -> Result<Bundle> {
+    let device = json!({"path": path, "type": "c", "major": 1, "minor": 5,
+        "fileMode": 0o157, "uid": 10, "gid": 11});
+    Ok(stage.bundle()?.set("/linux/devices", json!([device])).set(
+        "/linux/resources/devices/-",
+        json!({"allow": true, "access": "rwm"}),
+    ))
+}
+
+#[test]
+fn a_device_is_exactly_the_one_described() -> Result<()> {
+    on_stage_of_hostrun("runc binds the machine's device of that name", |stage| {
+        let script = "stat -c '%F %t,%T %a %u:%g' /dev/odd /dev/deep/odd; head -c2 /dev/odd | wc -c
+            mount | grep -c /tmp/; ls /dev/odd/.. 2>/dev/null; rm /dev/odd 2>/dev/null || echo held";
+        let expected = "character special file 1,5 157 10:11\n".repeat(2) + "2\n0\nheld\n";
+        let bundle = odd(stage, "/dev/odd")?.shell(script);
+        let deep = json!({"path": "/dev/deep/odd", "type": "c", "major": 1, "minor": 5,
+            "fileMode": 0o157, "uid": 10, "gid": 11});
+        let bundle = bundle.set("/linux/devices/-", deep).mapped()?;
+        assert_eq!(stage.run(&bundle)?.ok()?, expected);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_device_covers_a_file_of_the_image_and_what_is_not_allowed_stays_closed() -> Result<()> {
+    on_stage_of_hostrun("runc binds the machine's device of that name", |stage| {
+        // kept for experiments: no driver answers for it
+        let device = json!([{"path": "/var/odd", "type": "c", "major": 240, "minor": 77}]);
+        let closed = json!([{"allow": false, "access": "rwm"}]);
+        let open = json!([{"allow": true, "access": "rwm"}]);
+        for (rules, answer) in [
+            (closed, "Operation not permitted"),
+            (open, "No such device or address"),
+        ] {
+            let bundle = odd(stage, "/var/odd")?
+                .file("/var/odd", 0o644, b"a file\n")?
+                .set("/linux/devices", device.clone())
+                .set("/linux/resources/devices", rules)
+                .shell("stat -c %t,%T /var/odd; cat /var/odd")
+                .mapped()?;
+            let out = stage.run(&bundle)?;
+            assert_eq!(out.stdout(), "f0,4d\n");
+            ensure!(out.stderr().contains(answer), "{}", out.stderr());
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn sysfs_is_the_machines_where_the_network_is() -> Result<()> {
     on_stage_of_hostrun("runc 1.1 fails to mount one", |stage| {

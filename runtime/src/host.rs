@@ -40,6 +40,9 @@ impl Caller {
     /// `CAP_SYS_ADMIN`: to make namespaces and mounts.
     pub(crate) const SYS_ADMIN: u32 = 21;
 
+    /// `CAP_MKNOD`.
+    pub(crate) const MKNOD: u32 = 27;
+
     /// Has it this capability?
     pub(crate) fn may(self, capability: u32) -> bool {
         self.capabilities >> capability & 1 == 1

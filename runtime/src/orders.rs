@@ -10,7 +10,7 @@ use crate::plan::options::{Attributes, RDONLY};
 use crate::plan::process::ProcessPlan;
 use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
-use crate::prepare::{Line, Prepared, Tree, clone_propagation};
+use crate::prepare::{Line, NodeFd, Prepared, Tree, clone_propagation};
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
     self, Changes, Console, Device, Identity, Join, Link, Make, Mount, Node, Orders, Root, Seccomp,
@@ -138,6 +138,7 @@ fn kept(line: &Line, others: &[Fd]) -> Vec<Fd> {
 
 /// Descriptors that the child of a new container uses.
 pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
+    let nodes = &prepared.trees.nodes;
     // Places of the host the child knows by their paths.
     let others = prepared
         .trees
@@ -147,7 +148,8 @@ pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
             Some(Tree::Detached { fd, .. }) => Some(fd),
             _ => None,
         })
-        .chain(prepared.trees.devices.iter().flatten())
+        .chain(nodes.each.iter().flatten().map(NodeFd::fd))
+        .chain(&nodes.made_in)
         .chain([&prepared.trees.root])
         .chain(&prepared.trees.mounts_of_caller)
         .chain(&prepared.listener)
@@ -178,7 +180,7 @@ impl<'a> Lists<'a> {
     pub(crate) fn new(prepared: &'a Prepared) -> Lists<'a> {
         let Prepared { plan, trees, .. } = prepared;
         let pair = |(key, value): &'a (CString, CString)| (key.as_c_str(), value.as_c_str());
-        let devices = plan.devices.iter().zip(&trees.devices);
+        let devices = plan.devices.iter().zip(&trees.nodes.each);
         Lists {
             options: plan
                 .root
@@ -187,7 +189,7 @@ impl<'a> Lists<'a> {
                 .map(|mount| mount.options().iter().map(pair).collect())
                 .collect(),
             devices: devices
-                .map(|(device, tree)| self::device(device, tree.as_ref()))
+                .map(|(device, node)| self::device(device, node.as_ref()))
                 .collect(),
             revealing: trees.revealing.iter().map(CString::as_c_str).collect(),
             links: plan.links.iter().map(link).collect(),
@@ -260,6 +262,7 @@ impl<'a> Lists<'a> {
                 readonly: plan.root.readonly,
                 mounts,
                 devices: &self.devices,
+                made_nodes: trees.nodes.made_in.as_ref().map(raw),
                 links: &self.links,
                 masked: &self.masked,
                 readonly_paths: &self.readonly_paths,
@@ -381,7 +384,7 @@ fn source<'a>(
     }
 }
 
-fn device<'a>(plan: &'a DevicePlan, tree: Option<&OwnedFd>) -> Device<'a> {
+fn device<'a>(plan: &'a DevicePlan, node: Option<&NodeFd>) -> Device<'a> {
     Device {
         directory: &plan.directory,
         name: &plan.name,
@@ -389,8 +392,9 @@ fn device<'a>(plan: &'a DevicePlan, tree: Option<&OwnedFd>) -> Device<'a> {
         number: plan.number,
         uid: plan.uid,
         gid: plan.gid,
-        node: match (tree, plan.bind) {
-            (Some(tree), _) => Node::Tree(raw(tree)),
+        node: match (node, plan.bind) {
+            (Some(NodeFd::Bound(tree)), _) => Node::Tree(raw(tree)),
+            (Some(NodeFd::Made(node)), _) => Node::Made(raw(node)),
             (None, true) => Node::Host(&plan.host_path),
             (None, false) => Node::Make,
         },

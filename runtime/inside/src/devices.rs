@@ -36,6 +36,7 @@ impl<'a> Directory<'a> {
 
 /// Makes the nodes, then the links.
 pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
+    adopt(root)?;
     let mut directory = Directory {
         root: root.tree,
         open: None,
@@ -45,7 +46,7 @@ pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
         let fail = |errno| Step::Device.failed_at(index, errno);
         let parent = directory.get(device.directory).map_err(fail)?;
         match device.node {
-            Node::Tree(node) => bind(parent, device, node).map_err(fail)?,
+            Node::Tree(node) | Node::Made(node) => bind(parent, device, node).map_err(fail)?,
             Node::Host(path) => {
                 let node = clone_node(path, device)
                     .map_err(|(step, errno)| step.failed_at(index, errno))?;
@@ -63,6 +64,32 @@ pub(crate) fn make(root: &Root<'_>) -> Result<(), Failure> {
         make_link(parent, link).map_err(fail)?;
     }
     directory.close();
+    Ok(())
+}
+
+/// Clones the nodes that the parent made. Before Linux 6.15 only what is attached in our own mount
+/// namespace can be cloned, so their file system is, for a moment in which no path is looked up.
+fn adopt(root: &Root<'_>) -> Result<(), Failure> {
+    let Some(nodes) = root.made_nodes else {
+        return Ok(());
+    };
+    let fail = |errno| Step::Device.failed(errno);
+    sys::attach(nodes, root.tree).map_err(fail)?;
+    for (index, device) in root.devices.iter().enumerate() {
+        if let Node::Made(node) = device.node {
+            adopt_one(node).map_err(|errno| Step::Device.failed_at(index, errno))?;
+        }
+    }
+    sys::fchdir(nodes).map_err(fail)?;
+    sys::unmount_here().map_err(fail)?;
+    sys::close_now(nodes);
+    sys::fchdir(root.tree).map(drop).map_err(fail)
+}
+
+fn adopt_one(node: Fd) -> sys::Result<()> {
+    let tree = sys::clone_tree(node, c"", false)?;
+    sys::replace(tree, node)?;
+    sys::close_now(tree);
     Ok(())
 }
 

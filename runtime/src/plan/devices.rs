@@ -4,6 +4,7 @@ use super::Facts;
 use super::mounts::RootPlan;
 use super::namespaces::{Kind, Namespaces};
 use super::refusal::Refusals;
+use crate::host::Caller;
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
@@ -25,6 +26,8 @@ pub(crate) struct DevicePlan {
     pub(crate) gid: u32,
     /// Bound from the host instead of made: user namespaces cannot make nodes.
     pub(crate) bind: bool,
+    /// Made outside instead, if we may: the owner and group that are `uid` and `gid` in there.
+    pub(crate) owner_outside: Option<(u32, u32)>,
     /// Whatever stands there already stays, as with runc; not for the devices every container has,
     /// for others rely on them.
     pub(crate) lenient: bool,
@@ -103,6 +106,8 @@ pub(crate) fn plan(
             uid: 0,
             gid: 0,
             bind,
+            // The host has these, with the mode they are to have.
+            owner_outside: None,
             lenient: false,
         };
         devices.extend(place(Path::new(path), &node, "linux.devices", refusals));
@@ -112,6 +117,10 @@ pub(crate) fn plan(
         // The multiplexer is a link into the container's own devpts.
         let multiplexer = device.path() == Path::new("/dev/ptmx");
         if let Some(node) = node(device, bind, &json, refusals).filter(|_| !multiplexer) {
+            let node = Node {
+                owner_outside: owner_outside(&node, namespaces, facts.caller),
+                ..node
+            };
             devices.extend(place(device.path(), &node, &json, refusals));
         }
     }
@@ -125,7 +134,17 @@ struct Node {
     uid: u32,
     gid: u32,
     bind: bool,
+    owner_outside: Option<(u32, u32)>,
     lenient: bool,
+}
+
+/// `None` where the host's node is bound, whoever owns it: an ordinary user makes none, and ids
+/// that are not mapped own none.
+fn owner_outside(node: &Node, namespaces: &Namespaces, caller: Caller) -> Option<(u32, u32)> {
+    let maps = namespaces.maps.as_ref()?;
+    let may = node.bind && caller.may(Caller::MKNOD);
+    let owner = maps.uids.outside(node.uid).zip(maps.gids.outside(node.gid));
+    owner.filter(|_| may)
 }
 
 fn node(device: &LinuxDevice, bind: bool, json: &str, refusals: &mut Refusals) -> Option<Node> {
@@ -155,6 +174,7 @@ fn node(device: &LinuxDevice, bind: bool, json: &str, refusals: &mut Refusals) -
         gid: device.gid().unwrap_or(0),
         // A FIFO may be made anywhere.
         bind: bind && kind != libc::S_IFIFO,
+        owner_outside: None,
         lenient: true,
     })
 }
@@ -180,6 +200,7 @@ fn place(path: &Path, node: &Node, json: &str, refusals: &mut Refusals) -> Optio
         uid: node.uid,
         gid: node.gid,
         bind: node.bind,
+        owner_outside: node.owner_outside,
         lenient: node.lenient,
     })
 }

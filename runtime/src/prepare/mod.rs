@@ -3,6 +3,7 @@
 
 mod idmaps;
 mod mount_table;
+mod nodes;
 mod place;
 mod scope;
 pub(crate) mod state_dir;
@@ -16,6 +17,7 @@ use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::request::{Stdio, Stream};
 use hostrun_inside::Fd;
+pub(crate) use nodes::NodeFd;
 pub(crate) use place::Place;
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

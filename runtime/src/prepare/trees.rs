@@ -2,11 +2,11 @@
 
 use super::idmaps::Idmaps;
 use super::mount_table::{refuse_what_hides, revealing};
+use super::nodes::Nodes;
 use crate::cgroup::Cgroup;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::plan::devices::DevicePlan;
 use crate::plan::mounts::MountPlan;
 use crate::plan::namespaces::{Choice, Kind};
 use crate::plan::sources::{Links, SourcePlan};
@@ -25,8 +25,7 @@ pub(crate) struct Trees {
     pub(crate) root_path: Option<CString>,
     /// For each mount that shows something of the host.
     pub(crate) mounts: Vec<Option<Tree>>,
-    /// For each device that is bound and that the room cannot clone itself.
-    pub(crate) devices: Vec<Option<OwnedFd>>,
+    pub(crate) nodes: Nodes,
     /// Whose ids the mounts are shown with.
     pub(crate) idmaps: Idmaps,
     /// The mount namespace a container without one of its own goes back to.
@@ -81,15 +80,11 @@ impl Trees {
         for mount in &plan.root.mounts {
             mounts.push(open_mount(mount, cgroup, &idmaps, limits)?);
         }
-        let devices = plan
-            .devices
-            .iter()
-            .map(|device| open_device(device, limits));
         Ok(Trees {
             root,
             root_path,
             mounts,
-            devices: devices.collect::<Result<_>>()?,
+            nodes: Nodes::open(plan, limits.cloned_inside)?,
             idmaps,
             mounts_of_caller: plan
                 .namespaces
@@ -145,7 +140,8 @@ pub(crate) fn clone_propagation(plan: &Plan) -> u64 {
     }
 }
 
-const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+pub(super) const CLONE: OpenTreeFlags =
+    OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 
 fn open_root(path: &Path, limits: Limits) -> Result<(OwnedFd, Option<CString>)> {
     let fd = if limits.cloned_inside {
@@ -327,28 +323,4 @@ fn place(fd: OwnedFd, path: &Path) -> Result<Tree> {
 fn real_path(fd: &OwnedFd, path: &Path) -> Result<CString> {
     let own = format!("/proc/self/fd/{}", fd.as_raw_fd());
     readlinkat(CWD, &own, Vec::new()).at("find the path of", path.display())
-}
-
-/// A node of the host, proven by what it is: the name alone says nothing (CVE-2025-31133).
-fn open_device(device: &DevicePlan, limits: Limits) -> Result<Option<OwnedFd>> {
-    if !device.bind || limits.cloned_inside {
-        return Ok(None);
-    }
-    let at = device.path.display();
-    let node = open(
-        &device.path,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .at("open device", &at)?;
-    let stat = fstat(&node).at("check device", &at)?;
-    if stat.st_mode & libc::S_IFMT != device.mode & libc::S_IFMT || stat.st_rdev != device.number {
-        return Err(
-            Error::new(ErrorKind::InvalidSpec, "open device", at.to_string())
-                .because("the host has another device of this name"),
-        );
-    }
-    open_tree(&node, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
-        .map(Some)
-        .at("clone device", &at)
 }

@@ -34,6 +34,8 @@ pub struct Root<'a> {
     pub mounts: &'a [Mount<'a>],
     /// Device nodes.
     pub devices: &'a [Device<'a>],
+    /// A detached file system with the nodes that are [`Node::Made`].
+    pub made_nodes: Option<Fd>,
     /// Symbolic links in /dev.
     pub links: &'a [Link<'a>],
     /// Paths nobody may see into.
@@ -173,6 +175,8 @@ pub enum Node<'a> {
     Make,
     /// A detached mount of the host's node.
     Tree(Fd),
+    /// A node that the parent made for us. The number becomes that of a mount of it.
+    Made(Fd),
     /// The host's node of this path, checked to be the one that is meant.
     Host(&'a CStr),
 }
