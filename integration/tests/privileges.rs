@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use hostrun_integration::refusal::{loud, refuse};
-use hostrun_integration::{elf, on_stage};
+use hostrun_integration::{elf, on_stage, on_stage_of_hostrun};
 use serde_json::json;
 
 /// The value behind `key:` in a status file.
@@ -133,6 +133,29 @@ fn apparmors_profile_is_applied_in_the_container_and_in_exec() -> Result<()> {
         let bundle = loud(stage)?.set("/process/apparmorProfile", json!("hostrun-not-loaded"));
         let line = refuse(stage, "not loaded", &bundle)?;
         ensure!(line.contains("unable to apply apparmor profile"), "{line}");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_callers_groups_stay_where_the_annotation_says_so() -> Result<()> {
+    on_stage_of_hostrun("it is crun's annotation, which podman sets", |stage| {
+        for (value, kept) in [("1", "4 27"), ("0", "2000")] {
+            let bundle = stage
+                .bundle()?
+                .set(
+                    "/process/user",
+                    json!({"uid": 0, "gid": 0, "additionalGids": [2000]}),
+                )
+                .set(
+                    "/annotations",
+                    json!({"run.oci.keep_original_groups": value}),
+                )
+                .shell("cat /proc/self/status");
+            let call = stage.run_call(&bundle)?;
+            let text = call.under(["setpriv", "--groups", "4,27"]).run()?.ok()?;
+            assert_eq!(status(&text, "Groups"), kept, "{value}");
+        }
         Ok(())
     })
 }

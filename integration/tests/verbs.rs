@@ -324,6 +324,22 @@ fn descriptors_of_socket_activation_are_handed_on() -> Result<()> {
     })
 }
 
+#[test]
+fn activation_that_names_no_process_is_ours_and_may_have_gaps() -> Result<()> {
+    on_stage_of_hostrun("as crun has it; runc wants to be named", |stage| {
+        for (pid, heard) in [("unset LISTEN_PID", "2 1\n"), ("LISTEN_PID=1", "\n")] {
+            let call = stage.run_call(&preserving(stage, "echo $LISTEN_FDS $LISTEN_PID")?)?;
+            let opens = format!("export LISTEN_FDS=2 LISTEN_PID; {pid}; exec \"$0\" \"$@\"");
+            assert_eq!(
+                call.under(["sh", "-c", &opens]).run()?.ok()?,
+                heard,
+                "{pid}"
+            );
+        }
+        Ok(())
+    })
+}
+
 fn preserving(stage: &Stage, script: &str) -> Result<Bundle> {
     Ok(stage.bundle()?.shell(script))
 }

@@ -2,6 +2,7 @@
 //! work by, so that what is said here is what is done there.
 
 use crate::document;
+use crate::plan::identities::KEEP_GROUPS;
 use crate::plan::{self, options};
 use crate::state::OCI_VERSION;
 use hostrun_seccomp_profiles::{Abi, CAPABILITIES};
@@ -151,7 +152,12 @@ const MEMORY_FLAGS: [&str; 3] = [
 ];
 
 /// Annotations of a config that change what happens outside of the container.
-const UNSAFE_ANNOTATIONS: [&str; 3] = ["bundle", "org.systemd.property.", "org.criu.config"];
+const UNSAFE_ANNOTATIONS: [&str; 4] = [
+    "bundle",
+    "org.systemd.property.",
+    "org.criu.config",
+    KEEP_GROUPS,
+];
 
 /// What this runtime can do, on any host: a host may lack what it needs for some of it. Asks the
 /// kernel nothing.

@@ -102,7 +102,7 @@ impl<'a> Tables<'a> {
             identity: Identity {
                 uid: process.uid,
                 gid: process.gid,
-                groups: Some(&process.groups),
+                groups: (!process.keep_groups).then_some(&process.groups),
                 parent_sets_groups: host.caller().may(Caller::SETGID),
                 umask: process.umask,
             },

@@ -110,7 +110,10 @@ fn absent(root: &CgroupRoot, need: &Need) -> CgroupError {
         "enable",
         format!("cgroup controller {controller}"),
         CgroupErrorKind::ControllerMissing,
-        format!("not offered by the cgroup2 hierarchy at {place}"),
+        format!(
+            "the requested cgroup controller `{controller}` is not available in the cgroup2 \
+             hierarchy at {place}"
+        ),
     )
     .setting(setting)
     .hint(format!(

@@ -3,6 +3,21 @@
 use super::namespaces::Namespaces;
 use super::process::ProcessPlan;
 use super::refusal::Refusals;
+use oci_spec::runtime::Spec;
+
+/// What crun calls it and podman sets for `--group-add keep-groups`: files of the caller's groups
+/// stay in reach of an ordinary user's container, which could not name those groups.
+pub(crate) const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// With that annotation the caller's groups stay, and those of the config count for nothing.
+pub(super) fn keep_groups(spec: &Spec, process: &mut ProcessPlan) {
+    let annotations = spec.annotations().as_ref();
+    let value = annotations.and_then(|annotations| annotations.get(KEEP_GROUPS));
+    process.keep_groups = value.is_some_and(|value| value == "1");
+    if process.keep_groups {
+        process.groups.clear();
+    }
+}
 
 /// Refuses ids outside the maps, and groups where the namespace takes none.
 pub(super) fn refuse_unmapped(

@@ -5,7 +5,7 @@
 pub(crate) mod devices;
 pub(crate) mod filter;
 pub(crate) mod hooks;
-mod identities;
+pub(crate) mod identities;
 pub(crate) mod idmaps;
 mod inherit;
 pub(crate) mod label;
@@ -114,6 +114,7 @@ impl Plan {
         // That is about processes that join; the first one runs wherever its cgroup lets it.
         process.treatment.affinity = None;
         process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
+        identities::keep_groups(spec, &mut process);
         identities::refuse_unmapped(&namespaces, &process, &mut refusals);
         let plan = Plan {
             hostname: name(
@@ -198,6 +199,7 @@ impl Plan {
         let process = inherit::from_container(process, spec);
         let mut process = process::plan(&process, linux, facts, &mut refusals);
         process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
+        identities::keep_groups(spec, &mut process);
         let plan = ExecPlan {
             process,
             seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),

@@ -24,6 +24,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
+    /// The caller's groups stay instead.
+    pub(crate) keep_groups: bool,
     pub(crate) umask: Option<u32>,
     pub(crate) capabilities: Capabilities,
     pub(crate) rlimits: Vec<Rlimit>,
@@ -92,6 +94,7 @@ pub(crate) fn plan(
         uid: user.uid(),
         gid: user.gid(),
         groups: user.additional_gids().clone().unwrap_or_default(),
+        keep_groups: false,
         umask: user.umask(),
         capabilities: capabilities(
             process.capabilities().as_ref(),

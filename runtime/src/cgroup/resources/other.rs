@@ -127,17 +127,18 @@ impl Reader {
     }
 }
 
-fn fault(key: &str, value: &str) -> Option<&'static str> {
+fn fault(key: &str, value: &str) -> Option<String> {
     let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let (controller, rest) = key.split_once('.').unwrap_or((key, ""));
     if controller.is_empty() || rest.is_empty() || key.len() > 255 || !key.chars().all(named) {
-        return Some("is not the name of a cgroup file such as memory.high");
+        let why = format!("the specified key has not the form CONTROLLER.VALUE `{key}`");
+        return Some(why);
     }
     if controller == "cgroup" && !CGROUP_SETTINGS.contains(&key) {
-        return Some("is not a setting but acts on processes");
+        return Some("is not a setting but acts on processes".to_owned());
     }
     if value.contains('\0') || value.lines().any(|line| line.len() > MAX_LINE) {
-        return Some("has a value that cannot be written");
+        return Some("has a value that cannot be written".to_owned());
     }
     None
 }
