@@ -160,6 +160,26 @@ fn user_namespace_maps_root_to_an_ordinary_user() -> Result<()> {
 }
 
 #[test]
+fn a_user_namespace_without_maps_has_the_caller_for_its_root() -> Result<()> {
+    on_stage_of_hostrun("it is crun's way; runc refuses", |stage| {
+        let bundle = stage.bundle()?.namespace("user", None);
+        let script = "cat /proc/self/uid_map /proc/self/gid_map; id -u; touch /tmp/mine";
+        let text = stage.run(&bundle.shell(script))?.ok()?;
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert_eq!(words, ["0", "0", "1", "0", "0", "1", "0"]);
+        let stranger = stage.bundle()?.namespace("user", None);
+        let stranger = stranger.set("/process/user", json!({"uid": 7, "gid": 0}));
+        let out = stage.run(&stranger)?;
+        ensure!(
+            out.stderr().contains("process.user.uid"),
+            "{}",
+            out.stderr()
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_user_namespace_is_joined_by_path() -> Result<()> {
     on_stage_of_hostrun(
         "runc 1.1 demands the mappings of a joined user namespace again",

@@ -116,8 +116,10 @@ fn fields_that_contradict_each_other_are_refused() -> Result<()> {
         let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
         let twice = loud(stage)?.set("/linux/namespaces/-", json!({"type": "pid"}));
         refuse(stage, "one namespace twice", &twice)?;
-        let unmapped = loud(stage)?.namespace("user", None);
-        refuse(stage, "a user namespace without mappings", &unmapped)?;
+        let half = loud(stage)?
+            .namespace("user", None)
+            .set("/linux/uidMappings", mapping.clone());
+        refuse(stage, "a user namespace without a map of groups", &half)?;
         let wrong = loud(stage)?.namespace("network", Some(Path::new("/proc/self/ns/ipc")));
         refuse(stage, "a path of another kind of namespace", &wrong)?;
         let file = loud(stage)?.namespace("network", Some(Path::new("/etc/passwd")));

@@ -71,6 +71,15 @@ impl IdMap {
         map
     }
 
+    /// One id, which is root inside.
+    pub(crate) fn to_root(outside: u32) -> IdMap {
+        IdMap(vec![Range {
+            inside: 0,
+            outside,
+            size: 1,
+        }])
+    }
+
     /// As written to `uid_map` and `gid_map`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();

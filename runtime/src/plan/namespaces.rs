@@ -199,6 +199,9 @@ fn maps(
     let uids = linux.uid_mappings().as_deref().unwrap_or_default();
     let gids = linux.gid_mappings().as_deref().unwrap_or_default();
     if namespaces.creates(Kind::User) {
+        if uids.is_empty() && gids.is_empty() {
+            return Some(maps_of(caller));
+        }
         for (name, listed) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
             if listed.is_empty() {
                 refusals.refuse(name, "a new user namespace needs at least one mapping");
@@ -220,6 +223,15 @@ fn maps(
         refusals.refuse("linux.uidMappings", "mappings need a user namespace");
     }
     None
+}
+
+/// Nobody is named: whoever asks is root in there, alone, as crun has it.
+fn maps_of(caller: Caller) -> Maps {
+    Maps {
+        uids: IdMap::to_root(caller.uid),
+        gids: IdMap::to_root(caller.gid),
+        deny_setgroups: !caller.may(Caller::SETGID),
+    }
 }
 
 fn offsets(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> Option<Vec<u8>> {
