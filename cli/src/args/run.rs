@@ -2,7 +2,7 @@
 
 use super::bundles::Handover;
 use crate::flags::capability::Choice;
-use crate::flags::device::Device;
+use crate::flags::device::{Asked, Device};
 use crate::flags::environment::Variable;
 use crate::flags::mount::MountFlag;
 use crate::flags::namespace::Sharing;
@@ -13,6 +13,7 @@ use crate::flags::{
     capability, device, environment, hostname, memory, mount, namespace, pair, security, ulimit,
 };
 use clap::{ArgAction, Args, Parser};
+use hostrun_runtime::cdi::DeviceName;
 use std::path::PathBuf;
 
 /// A bundle's config.json says all of this; a flag that would be passed over in silence is refused.
@@ -169,9 +170,31 @@ pub(crate) struct FileFlags {
     /// The size of /dev/shm
     #[arg(long, value_name = "BYTES", value_parser = memory::bytes)]
     pub(crate) shm_size: Option<i64>,
-    /// Let the container use a device of the host
-    #[arg(long = "device", value_name = "HOST[:DEVICE][:rwm]", value_parser = device::device)]
-    pub(crate) devices: Vec<Device>,
+    /// Let the container use a device of the host, or one that its vendor describes (CDI)
+    #[arg(long = "device", value_name = "HOST[:DEVICE][:rwm]|VENDOR/CLASS=NAME", value_parser = device::asked)]
+    pub(crate) devices: Vec<Asked>,
+    /// Where CDI's files are, in place of /etc/cdi and /var/run/cdi; the later go first
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    pub(crate) cdi_spec_dirs: Vec<PathBuf>,
+}
+
+impl FileFlags {
+    /// Nodes of the host.
+    pub(crate) fn host_devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter_map(|asked| match asked {
+            Asked::Host(device) => Some(device),
+            Asked::Cdi(_) => None,
+        })
+    }
+
+    /// Names of CDI.
+    pub(crate) fn cdi_devices(&self) -> Vec<DeviceName> {
+        let names = self.devices.iter().filter_map(|asked| match asked {
+            Asked::Host(_) => None,
+            Asked::Cdi(name) => Some(name.clone()),
+        });
+        names.collect()
+    }
 }
 
 /// What the container is kept apart from, and what it may do.

@@ -162,7 +162,7 @@ fn devices(flags: &Run) -> Result<Vec<HostDevice>> {
     } else {
         Vec::new()
     };
-    for flag in &flags.files.devices {
+    for flag in flags.files.host_devices() {
         let device = HostDevice::of(flag)?;
         devices.retain(|held| held.path != device.path);
         devices.push(device);

@@ -17,10 +17,11 @@ use crate::stopwatch::Stopwatch;
 use crate::{clock, report, spec};
 use anyhow::{Context, Result};
 use hostrun_image_store::{Image, RootOptions, Store};
-use hostrun_runtime::Signal;
+use hostrun_runtime::{Signal, cdi};
 use oci_spec::image::Config;
 use oci_spec::runtime::Spec;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 /// A container that is ready to be started.
 #[derive(Debug)]
@@ -88,7 +89,8 @@ pub(crate) fn build(
     let root = container.mount_root(&RootOptions::default())?;
     watch.mark("root mount");
     let facts = facts::gather(globals, flags, &config, &record, &root)?;
-    let spec = spec::generate(flags, &config, &facts)?;
+    let mut spec = spec::generate(flags, &config, &facts)?;
+    add_cdi_devices(flags, &mut spec)?;
     record.write_config(&spec::to_json(&spec)?)?;
     record.write_meta(&meta(flags, image, &spec, stop_signal))?;
     watch.mark("configuration");
@@ -98,6 +100,24 @@ pub(crate) fn build(
         root,
         scaffold,
     })
+}
+
+/// What vendors say belongs to their devices. Named by flags alone: no image and no annotation has a say.
+fn add_cdi_devices(flags: &Run, spec: &mut Spec) -> Result<()> {
+    let names = flags.files.cdi_devices();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let usual = cdi::DIRS.map(PathBuf::from);
+    let dirs = match flags.files.cdi_spec_dirs.as_slice() {
+        [] => usual.as_slice(),
+        given => given,
+    };
+    let devices = cdi::Devices::load(dirs)?;
+    for (path, why) in devices.passed_over() {
+        report::warn(&format!("CDI: {} is passed over: {why}", path.display()));
+    }
+    Ok(devices.inject(&names, spec)?)
 }
 
 /// What can be refused before anything exists.

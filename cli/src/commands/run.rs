@@ -29,6 +29,7 @@ pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
     if args.isolation.pid.is_some()
         || !args.files.volumes.is_empty()
         || !args.files.mounts.is_empty()
+        || !args.files.cdi_devices().is_empty()
     {
         // Others in that pid namespace could reach for our own binary; and others who share a
         // volume could swap the program in it while we start it. A root of its own nobody shares.

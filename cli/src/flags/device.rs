@@ -1,6 +1,7 @@
-//! `--device HOST[:CONTAINER][:ACCESS]`.
+//! `--device HOST[:CONTAINER][:ACCESS]`, or `--device VENDOR/CLASS=NAME` of CDI.
 
 use super::path::ContainerPath;
+use hostrun_runtime::cdi::DeviceName;
 use std::path::PathBuf;
 
 /// A device of the host that a container may use.
@@ -12,7 +13,28 @@ pub(crate) struct Device {
     pub(crate) access: String,
 }
 
-/// Reads one device flag.
+/// What one flag asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A node of the host.
+    Host(Device),
+    /// Whatever its vendor says belongs to it.
+    Cdi(DeviceName),
+}
+
+/// Reads one flag. A path begins with a slash, a name of CDI never does.
+///
+/// # Errors
+/// As [`device`], or when the name is none.
+pub(crate) fn asked(text: &str) -> Result<Asked, String> {
+    if text.starts_with('/') || !text.contains('=') {
+        return device(text).map(Asked::Host);
+    }
+    let name = DeviceName::parse(text).map_err(|error| error.to_string())?;
+    Ok(Asked::Cdi(name))
+}
+
+/// Reads a node of the host.
 ///
 /// # Errors
 /// When a path is not absolute or the access is not made of `r`, `w` and `m`.

@@ -42,7 +42,7 @@ fn facts(flags: &Run) -> Facts {
             home: if plain { "/home/user" } else { "/root" }.to_owned(),
         },
         capabilities: hostrun_seccomp_profiles::CAPABILITIES.to_vec(),
-        devices: flags.files.devices.iter().map(device).collect(),
+        devices: flags.files.host_devices().map(device).collect(),
         volumes: mount_flags(flags)
             .filter(|flag| flag.kind == crate::flags::mount::Kind::Volume)
             .map(|flag| Volume {
