@@ -159,7 +159,6 @@ fn fields_that_contradict_each_other_are_refused() -> Result<()> {
 fn what_is_not_supported_yet_is_refused_by_its_path() -> Result<()> {
     on_stage_of_hostrun("runc 1.1 supports or ignores these", |stage| {
         for (path, value) in [
-            ("/linux/intelRdt", json!({"closID": "x"})),
             (
                 "/linux/personality",
                 json!({"domain": "LINUX32", "flags": ["ADDR_NO_RANDOMIZE"]}),

@@ -327,3 +327,23 @@ fn refuse_nothing(stage: &Stage, path: &str) -> Result<()> {
     let bundle = stage.bundle()?.set(path, Value::from("")).shell("true");
     stage.run(&bundle)?.ok().map(drop)
 }
+
+#[test]
+fn a_label_of_mounts_without_selinux_is_passed_over_and_said() -> Result<()> {
+    on_stage_of_hostrun("runc has the kernel refuse the mounts", |stage| {
+        if fs::exists("/sys/fs/selinux/enforce")? {
+            return hostrun_integration::host::skip("mountLabel", "SELinux is in force");
+        }
+        let label = json!("system_u:object_r:container_file_t:s0:c4,c5");
+        let out = stage.run(&loud(stage)?.set("/linux/mountLabel", label))?;
+        assert_eq!(out.stdout(), "it ran\n");
+        ensure!(
+            out.stderr().contains("linux.mountLabel"),
+            "{}",
+            out.stderr()
+        );
+        let out = stage.run(&loud(stage)?.set("/linux/mountLabel", json!("")))?;
+        assert_eq!(out.stderr(), "");
+        Ok(())
+    })
+}

@@ -381,3 +381,26 @@ fn mappings_that_differ_per_mount_are_refused_when_half_is_missing() -> Result<(
         Ok(())
     })
 }
+
+#[test]
+fn cve_2019_16884_a_device_over_a_file_of_the_procfs_is_refused() -> Result<()> {
+    on_stage_of_hostrun("runc 1.1 binds it there", |stage| {
+        // in a user namespace nodes are mounts; through a link of the image one would cover a file of the procfs
+        let nodes = stage.folder("nodes")?;
+        let node = nodes.join("loadavg");
+        command("mknod", [node.as_path()], ["c", "1", "3"])?;
+        let bundle = mapped(stage, "cat /proc/loadavg")?;
+        let inside = bundle.rootfs().join(nodes.strip_prefix("/")?);
+        fs::create_dir_all(inside.parent().unwrap_or(&inside))?;
+        symlink("/proc", &inside)?;
+        let device = json!([{"path": node, "type": "c", "major": 1, "minor": 3}]);
+        let line = refuse(
+            stage,
+            "a node over a file of the procfs",
+            &bundle.set("/linux/devices", device),
+        )?;
+        ensure!(line.contains("operation not permitted"), "{line}");
+        ensure!(line.contains("loadavg"), "not named: {line}");
+        Ok(())
+    })
+}

@@ -45,6 +45,7 @@ pub(crate) fn attend(
     let mut console = None;
     let mut listener = None;
     let mut said = Vec::new();
+    let mut asked = None;
     let (mut waits, mut hooked) = (false, false);
     // The second process may be through before the first has handed it to us.
     let mut outcome = None;
@@ -69,6 +70,9 @@ pub(crate) fn attend(
                 send(socket, &[byte::HOOKED], SendFlags::NOSIGNAL).unwrap_or_default();
             }
         }
+        if let Some(asked) = asked.take_if(|_| !child.clones) {
+            serve(&child, asked)?;
+        }
         match receive(socket.as_fd())? {
             Message::End if parks || child.clones => {
                 return Err(match outcome {
@@ -90,7 +94,7 @@ pub(crate) fn attend(
                 on(Event::Replaced, &child)?;
             }
             Message::Failure(failure) => outcome = Some(Err(failure)),
-            Message::Asked(asked) => serve(&child, asked)?,
+            Message::Asked(question) => asked = Some(question),
             Message::Byte(..) => {
                 return Err(Error::new(
                     ErrorKind::System,

@@ -66,6 +66,7 @@ impl Container {
             Some(record) => self.remove_cgroup(record, status)?,
             None => self.remove_remains()?,
         }
+        self.remove_class(record.as_ref())?;
         stop_unit(record.as_ref());
         self.dir.remove()?;
         let (Some(record), Some(spec)) = (record, hooks) else {

@@ -15,12 +15,14 @@ use crate::plan::namespaces::Kind;
 use crate::plan::{ExecPlan, Plan};
 use crate::prepare::{Line, keyring_of};
 use crate::request::ExecRequest;
+use crate::resctrl::Group;
 use crate::running::Running;
 use crate::state::{Record, Status};
 use crate::sys;
 use crate::timings::Timings;
-use hostrun_inside::Fd;
 use hostrun_inside::orders::{Identity, Join, Orders, SecondClone};
+use hostrun_inside::{Fd, byte};
+use rustix::net::{SendFlags, send};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -62,11 +64,16 @@ impl Container {
         let agent = Agent::connect(plan.listener.as_ref(), state)?;
         let mut line = Line::new(request.stdio, request.preserved_fds, Vec::new())?;
         timings.mark("prepare");
+        let class = Group::of(&record);
         let clone = |cgroup: Option<&Cgroup>| {
             let cgroup = cgroup.map(AsFd::as_fd);
+            let outside = Outside {
+                cgroup,
+                enter,
+                class: class.is_some(),
+            };
             let keyring = (!record.shares_keyring).then(|| keyring_of(self.id()));
-            let init = (pidfd.as_fd(), enter);
-            self.clone_into(&plan, &line, init, (cgroup, keyring.as_deref()))
+            self.clone_into(&plan, &line, pidfd.as_fd(), outside, keyring.as_deref())
         };
         let child = match clone(cgroup.as_ref()) {
             // It hands controllers down by now, so it holds no processes; its first one has moved.
@@ -85,7 +92,7 @@ impl Container {
             &line.parent,
             false,
             agent,
-            no_mounts,
+            |child, asked| serve(child, &asked, class.as_ref(), &line.parent),
             explain,
             |_, _| Ok(()),
         )?;
@@ -170,13 +177,14 @@ impl Container {
         &self,
         plan: &ExecPlan,
         line: &Line,
-        (init, enter): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
-        (cgroup, keyring): (Option<BorrowedFd<'_>>, Option<&CStr>),
+        init: BorrowedFd<'_>,
+        outside: Outside<'_>,
+        keyring: Option<&CStr>,
     ) -> Result<Child> {
         let host = &self.runtime.host;
         let init = Fd(init.as_raw_fd());
         let proc = Fd(host.proc()?.as_raw_fd());
-        let enter = enter.map(|root| Fd(root.as_raw_fd()));
+        let enter = outside.enter.map(|root| Fd(root.as_raw_fd()));
         let used: Vec<Fd> = [init, proc].into_iter().chain(enter).collect();
         let tables = Tables::new(&plan.process, line, host, &used);
         let joins = [Join {
@@ -205,6 +213,7 @@ impl Container {
             enter,
             second_clone: plan.owns(Kind::Pid).then_some(second),
             keyring,
+            class_of_service: outside.class,
             seccomp: plan.seccomp.as_ref().map(seccomp),
             ..process
         };
@@ -215,7 +224,7 @@ impl Container {
             .affinity
             .and_then(|affinity| affinity.initial);
         let _bound = initial.as_ref().map(Bound::to).transpose()?;
-        clone_in(0, cgroup, &orders)
+        clone_in(0, outside.cgroup, &orders)
     }
 }
 
@@ -254,7 +263,24 @@ fn prove_alive(pidfd: &OwnedFd) -> Result<()> {
     sys::pidfd_send_signal(pidfd.as_fd(), 0).at("exec in container", "its first process")
 }
 
-/// Nothing is mounted for a process in a container that stands.
-fn no_mounts(_: &Child, _: Asked) -> Result<()> {
-    Err(Error::new(ErrorKind::System, "understand", "the process"))
+/// What of the container is not inside it.
+#[derive(Clone, Copy)]
+struct Outside<'a> {
+    cgroup: Option<BorrowedFd<'a>>,
+    /// Its root, where it has no mount namespace.
+    enter: Option<BorrowedFd<'a>>,
+    /// It has a class of service of the processor.
+    class: bool,
+}
+
+/// Nothing is mounted for a process in a container that stands; it can only ask for its class of
+/// service.
+fn serve(child: &Child, asked: &Asked, class: Option<&Group>, socket: &OwnedFd) -> Result<()> {
+    let Some(class) = class.filter(|_| asked.kind == byte::CLASS) else {
+        return Err(Error::new(ErrorKind::System, "understand", "the process"));
+    };
+    class.join(child.pid)?;
+    send(socket, &[byte::CLASS], SendFlags::NOSIGNAL)
+        .map(drop)
+        .at("answer", "the process")
 }

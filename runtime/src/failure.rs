@@ -125,6 +125,7 @@ fn verb(step: Step) -> &'static str {
         Step::Console => "allocate the terminal",
         Step::Loopback => "bring up loopback",
         Step::NetDevices => "wait for the network devices",
+        Step::ClassOfService => "wait for the class of service",
         Step::Hostname => "set the host name",
         Step::Domainname => "set the domain name",
         Step::Stdio => "connect the standard streams",

@@ -197,10 +197,9 @@ fn linux() -> LinuxFeature {
     let mut selinux = Selinux::default();
     selinux.set_enabled(Some(true));
     let mut rdt = IntelRdt::default();
-    let has_rdt = supports(r#"{"linux":{"intelRdt":{"closID":"x"}}}"#);
-    rdt.set_enabled(Some(has_rdt))
-        .set_schemata(Some(has_rdt))
-        .set_monitoring(Some(has_rdt));
+    rdt.set_enabled(Some(true))
+        .set_schemata(Some(true))
+        .set_monitoring(Some(true));
     let mut policy = MemoryPolicy::default();
     policy
         .set_modes(Some(texts(&MEMORY_MODES)))

@@ -1,7 +1,9 @@
 //! Facts about this host, read once and only when asked for.
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::plan::rdt::RdtFacts;
 use crate::plan::{Facts, landlock_rules};
+use crate::resctrl;
 use crate::sys;
 use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fstatfs, open, openat, statfs};
@@ -91,6 +93,11 @@ impl Host {
             selinux: (processes().any(|p| some(p.selinux_label())) || some(mounts))
                 && has_selinux(),
             landlock: landlock_rules(spec).map_or(0, |_| sys::landlock_abi()),
+            rdt: if linux.is_some_and(|linux| linux.intel_rdt().is_some()) {
+                resctrl::facts()
+            } else {
+                RdtFacts::default()
+            },
             caller: self.caller(),
             systemd: false,
         })
@@ -221,6 +228,16 @@ fn has_apparmor() -> bool {
     let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
     enabled.is_ok_and(|text| text.starts_with(b"Y"))
         && std::path::Path::new("/sys/kernel/security/apparmor").exists()
+}
+
+/// What of a config this host passes over: the author should hear of it, the container loses nothing
+/// that it could have had.
+pub fn warnings(spec: &Spec) -> Vec<String> {
+    let linux = spec.linux().as_ref();
+    let label = linux.and_then(|linux| linux.mount_label().as_deref());
+    let unheard = label.is_some_and(|label| !label.is_empty()) && !has_selinux();
+    let warning = "linux.mountLabel is passed over: selinux is disabled or not supported";
+    unheard.then(|| warning.to_owned()).into_iter().collect()
 }
 
 /// SELinux has its file system only where it is in force.

@@ -159,6 +159,7 @@ impl Runtime {
                 .cgroup()
                 .map_or_else(String::new, Cgroup::name),
             unit: prepared.place.unit(),
+            rdt: prepared.rdt.as_ref().map(|class| class.made().clone()),
             annotations,
             shares_keyring: prepared.keyring.is_none(),
         };
@@ -203,6 +204,9 @@ impl Prepared {
         self.state.publish()?;
         self.state.keep();
         self.place.commit();
+        if let Some(class) = self.rdt {
+            class.commit();
+        }
         Ok(self.plan.hooks)
     }
 }

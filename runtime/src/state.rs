@@ -2,6 +2,7 @@
 
 use crate::cgroup::systemd::Whose;
 use crate::error::{Error, ErrorKind, Result};
+use crate::resctrl::Made;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
@@ -86,6 +87,9 @@ pub(crate) struct Record {
     pub(crate) cgroup: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) unit: Option<Unit>,
+    /// Its class of service of the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rdt: Option<Made>,
     #[serde(default)]
     pub(crate) annotations: HashMap<String, String>,
     /// It has the session keyring of its creator.
@@ -193,6 +197,7 @@ mod tests {
             created: now(),
             cgroup: "c".into(),
             unit: None,
+            rdt: None,
             annotations: HashMap::new(),
             shares_keyring: false,
         };

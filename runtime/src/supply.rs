@@ -49,6 +49,12 @@ impl<'a> Supply<'a> {
                 netdevices::attach(&self.prepared.plan.net_devices, namespace)?;
                 self.answer(byte::NET_DEVICES, None)
             }
+            (byte::CLASS, _) => {
+                if let Some(class) = &self.prepared.rdt {
+                    class.join(pid)?;
+                }
+                self.answer(byte::CLASS, None)
+            }
             _ => Err(strange()),
         }
     }

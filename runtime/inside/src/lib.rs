@@ -86,6 +86,7 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     limits::raise_hard_limits(orders)?;
     namespaces::join(orders, report_to)?;
     namespaces::become_root_of_user_namespace(orders)?;
+    namespaces::join_class(orders)?;
     if session::hides_late(orders) {
         session::hide()?;
     }

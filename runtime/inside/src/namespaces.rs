@@ -155,6 +155,20 @@ fn become_root() -> Result<(), Failure> {
         .map_err(fail)
 }
 
+/// Goes to a class of service of the processor, before anything runs that is not ours.
+pub(crate) fn join_class(orders: &Orders<'_>) -> Result<(), Failure> {
+    if !orders.class_of_service {
+        return Ok(());
+    }
+    let asked = Asked {
+        parent: orders.parent,
+        number: 0,
+    };
+    asked
+        .class_of_service()
+        .map_err(|errno| Step::ClassOfService.failed(errno))
+}
+
 /// Names the machine and connects it to itself.
 pub(crate) fn name_and_connect(orders: &Orders<'_>) -> Result<(), Failure> {
     if let Some(name) = orders.hostname {

@@ -62,6 +62,8 @@ pub struct Orders<'a> {
     pub loopback: bool,
     /// Ask the parent to move interfaces of the host into our network namespace.
     pub net_devices: bool,
+    /// Ask the parent to move us into a class of service of the processor.
+    pub class_of_service: bool,
     /// For `sethostname(2)`.
     pub hostname: Option<&'a [u8]>,
     /// For `setdomainname(2)`.

@@ -120,11 +120,13 @@ pub enum Step {
     Return,
     /// Entering the root of a container without a mount namespace.
     Enter,
+    /// Waiting to be moved into a class of service of the processor.
+    ClassOfService,
 }
 
 impl Step {
     /// All steps, in order of their numbers.
-    pub const ALL: [Step; 56] = [
+    pub const ALL: [Step; 57] = [
         Step::Orphaned,
         Step::Session,
         Step::OomScore,
@@ -181,6 +183,7 @@ impl Step {
         Step::NetDevices,
         Step::Return,
         Step::Enter,
+        Step::ClassOfService,
     ];
 
     /// The step with this number, if there is one.
@@ -260,6 +263,8 @@ pub mod byte {
     pub const IDMAP: u8 = b'i';
     /// Room to parent: the interfaces of the host, please. Back comes the same byte.
     pub const NET_DEVICES: u8 = b'n';
+    /// Room to parent: into the class of service, please. Back comes the same byte.
+    pub const CLASS: u8 = b'k';
     /// In place of the index of a mount.
     pub const ROOT: u16 = u16::MAX;
     /// Room to parent: parked, all is ready but for `execve(2)`.

@@ -44,6 +44,12 @@ impl Asked {
         self.answer(byte::NET_DEVICES).map(drop)
     }
 
+    /// Has the parent move us into a class of service of the processor: its file is the host's.
+    pub(crate) fn class_of_service(self) -> sys::Result<()> {
+        sys::send(self.parent, &self.message(byte::CLASS))?;
+        self.answer(byte::CLASS).map(drop)
+    }
+
     /// Has the parent give the tree its ids.
     fn map(self, tree: Fd) -> sys::Result<()> {
         sys::send_with_fd(self.parent, &self.message(byte::IDMAP), tree)?;

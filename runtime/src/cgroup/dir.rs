@@ -1,4 +1,4 @@
-//! Files of one cgroup directory, always by descriptor. cgroupfs has no symbolic links; what could lead
+//! Files of one cgroup directory, or one of resctrl's, which works alike; always by descriptor. Neither has symbolic links; what could lead
 //! astray is a mount over a directory, which every open here refuses to cross.
 
 use std::ffi::CString;

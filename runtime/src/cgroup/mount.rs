@@ -43,7 +43,7 @@ impl CgroupRoot {
             let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
             CgroupError::sys("read", "/proc/self/mountinfo", errno)
         })?;
-        for path in cgroup2_mounts(&table) {
+        for path in mounts_of(&table, b"cgroup2") {
             if let Some(root) = Self::at(&path)? {
                 return Ok(root);
             }
@@ -99,8 +99,8 @@ impl AsFd for CgroupRoot {
     }
 }
 
-/// Mount points of type cgroup2, those that show the whole hierarchy first. `proc_pid_mountinfo(5)`.
-fn cgroup2_mounts(table: &[u8]) -> Vec<PathBuf> {
+/// Mount points of a type, those that show the whole hierarchy first. `proc_pid_mountinfo(5)`.
+pub(crate) fn mounts_of(table: &[u8], wanted: &[u8]) -> Vec<PathBuf> {
     let mut found: Vec<(bool, PathBuf)> = table
         .split(|byte| *byte == b'\n')
         .filter_map(|line| {
@@ -108,7 +108,7 @@ fn cgroup2_mounts(table: &[u8]) -> Vec<PathBuf> {
             let root = fields.nth(3)?;
             let point = fields.next()?;
             let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            (kind == b"cgroup2").then(|| (root != b"/", unescape(point)))
+            (kind == wanted).then(|| (root != b"/", unescape(point)))
         })
         .collect();
     found.sort_by_key(|(partial, _point)| *partial);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_mount_of_the_whole_hierarchy_comes_first_and_is_unescaped() {
-        let found = cgroup2_mounts(HYBRID);
+        let found = mounts_of(HYBRID, b"cgroup2");
         assert_eq!(
             found,
             [
@@ -171,7 +171,7 @@ mod tests {
         #[test]
         fn any_mount_table_is_read_without_panic(table in proptest::collection::vec(
             prop_oneof![Just(b' '), Just(b'-'), Just(b'\\'), Just(b'0'), Just(b'\n'), any::<u8>()], 0..200)) {
-            for path in cgroup2_mounts(&table) {
+            for path in mounts_of(&table, b"cgroup2") {
                 prop_assert!(path.as_os_str().len() <= table.len());
             }
         }

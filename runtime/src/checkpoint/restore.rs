@@ -7,11 +7,13 @@ use super::{Checkpoint, external, points};
 use crate::bundle::{open_dir, to_bytes};
 use crate::cgroup::Cgroup;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::hooks;
 use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::prepare::state_dir::{self, StateDir};
-use crate::prepare::{Place, Streams};
+use crate::prepare::{Place, Streams, class_of_service};
 use crate::request::Request;
+use crate::resctrl::Group;
 use crate::running::Running;
 use crate::runtime::Runtime;
 use crate::state::{self, Record};
@@ -51,13 +53,9 @@ impl Runtime {
         let work = checkpoint.work()?;
         let logs = work.as_ref().unwrap_or(&images);
         logs.clear(LOG)?;
-        let mut state = StateDir::create(&self.root, id)?;
+        let mut state = self.state_dir(id, &request)?;
         let place = Place::make(&plan, &self.host, self.rootless)?;
-        let config = match &request.config {
-            Some(bytes) => bytes.clone(),
-            None => to_bytes(&request.spec)?,
-        };
-        state.write(state_dir::CONFIG, &config)?;
+        let class = class_of_service(&plan)?;
         let mut options = restore_options(checkpoint, &images, &request, &plan.root.path)?;
         let root = open_dir(&plan.root.path)?;
         points::make(root.as_fd(), &request.spec, &request.bundle)?;
@@ -69,36 +67,55 @@ impl Runtime {
             mount_point: Some(&point),
             kept: kept.iter().map(AsFd::as_fd).collect(),
         };
-        let record = record(id, &plan, &place, &request);
+        let record = record(id, &plan, (&place, class.as_ref()), &request);
         let streams = Streams::of(request.stdio)?;
         let criu = Criu::start(logs.path().join(LOG), Some(streams), &surroundings)?;
+        // All that criu restores descends from it.
+        class
+            .iter()
+            .try_for_each(|class| class.join(criu.pid().cast_signed()))?;
         options.cg_root = self.cgroup_roots(criu.pid())?;
         let images = images.seen_by(criu.pid())?;
         let work = work.map(|work| work.seen_by(criu.pid())).transpose()?;
         options.images_dir_fd = images.number();
         options.work_dir_fd = work.as_ref().map(Images::number);
         let mut console = None;
-        let answer = criu.ask(Kind::Restore, options, |script, notify, passed| {
-            match script {
-                "post-restore" => self.write_restored(&state, &record, notify)?,
-                "orphan-pts-master" => console = passed,
-                _ => {}
-            }
-            Ok(())
-        })?;
+        let answer = criu.ask(
+            Kind::Restore,
+            options,
+            |script, notify, passed| match script {
+                "setup-namespaces" => hooks::at_create(&plan.hooks, &of(notify, &record)),
+                "post-restore" => self.write_restored(&state, &of(notify, &record)),
+                "orphan-pts-master" => {
+                    console = passed;
+                    Ok(())
+                }
+                _ => Ok(()),
+            },
+        )?;
         let pid = answer.restored.unwrap_or_default().pid;
         state.publish()?;
         state.keep();
         place.commit();
+        class.into_iter().for_each(Group::commit);
         running(pid, console)
     }
 
+    fn state_dir(&self, id: &ContainerId, request: &Request) -> Result<StateDir> {
+        let state = StateDir::create(&self.root, id)?;
+        let config = match &request.config {
+            Some(bytes) => bytes.clone(),
+            None => to_bytes(&request.spec)?,
+        };
+        // Before the cgroup: if we are killed, whoever deletes the rest finds its path in there.
+        state.write(state_dir::CONFIG, &config)?;
+        Ok(state)
+    }
+
     /// The container stands, and waits for our answer to run.
-    fn write_restored(&self, state: &StateDir, record: &Record, notify: &Notify) -> Result<()> {
-        let pid = notify.pid();
+    fn write_restored(&self, state: &StateDir, record: &Record) -> Result<()> {
         let record = Record {
-            pid,
-            start_time: self.host.start_time(pid).unwrap_or(0),
+            start_time: self.host.start_time(record.pid).unwrap_or(0),
             ..record.clone()
         };
         state.write(state_dir::NEW_STATE, &record.to_bytes()?)
@@ -127,8 +144,21 @@ fn running(pid: i32, console: Option<OwnedFd>) -> Result<Running> {
     Ok(Running::restored(pid, pidfd, console))
 }
 
+/// The record with the process that criu speaks of.
+fn of(notify: &Notify, record: &Record) -> Record {
+    Record {
+        pid: notify.pid(),
+        ..record.clone()
+    }
+}
+
 /// The record of the container, but for its process.
-fn record(id: &ContainerId, plan: &Plan, place: &Place, request: &Request) -> Record {
+fn record(
+    id: &ContainerId,
+    plan: &Plan,
+    (place, class): (&Place, Option<&Group>),
+    request: &Request,
+) -> Record {
     Record {
         version: Record::VERSION,
         id: id.to_string(),
@@ -140,6 +170,7 @@ fn record(id: &ContainerId, plan: &Plan, place: &Place, request: &Request) -> Re
         created: state::now(),
         cgroup: place.cgroup().map_or_else(String::new, Cgroup::name),
         unit: place.unit(),
+        rdt: class.map(|class| class.made().clone()),
         annotations: request.spec.annotations().clone().unwrap_or_default(),
         shares_keyring: !request.new_keyring,
     }

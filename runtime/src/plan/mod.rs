@@ -17,6 +17,7 @@ pub(crate) mod netdevices;
 pub(crate) mod options;
 mod place;
 pub(crate) mod process;
+pub(crate) mod rdt;
 pub(crate) mod refusal;
 pub(crate) mod sources;
 pub(crate) mod sysctls;
@@ -38,6 +39,7 @@ use netdevices::NetDevicePlan;
 use oci_spec::runtime::{Linux, Process, Spec};
 pub(crate) use place::PlacePlan;
 use process::ProcessPlan;
+use rdt::{RdtFacts, RdtPlan};
 use refusal::Refusals;
 use sources::SourcePlan;
 use std::path::Path;
@@ -62,6 +64,8 @@ pub(crate) struct Plan {
     /// Who answers what the filter leaves open.
     pub(crate) listener: Option<Listener>,
     pub(crate) hooks: HooksPlan,
+    /// A class of service of the processor.
+    pub(crate) rdt: Option<RdtPlan>,
 }
 
 /// What the kernel can do, as far as a plan depends on it.
@@ -78,6 +82,8 @@ pub(crate) struct Facts {
     /// Version of the kernel's Landlock interface, 0 where it has none. Looked up only for a config
     /// with rules.
     pub(crate) landlock: u32,
+    /// What of resctrl there is. Looked up only for a config with `intelRdt`.
+    pub(crate) rdt: RdtFacts,
     /// Who asks.
     pub(crate) caller: Caller,
     /// Are containers units of systemd's?
@@ -135,6 +141,7 @@ impl Plan {
             seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),
             listener: filter::listener(linux, &mut refusals),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut refusals),
+            rdt: rdt::plan(id, linux, facts.rdt, &mut refusals),
             net_devices: netdevices::plan(linux, &namespaces, facts.caller, &mut refusals),
             namespaces,
             root,
@@ -256,12 +263,6 @@ fn refuse_unsupported(spec: &Spec, refusals: &mut Refusals) {
     ] {
         if found {
             refusals.unsupported(json, "is not for this platform");
-        }
-    }
-    let Some(linux) = spec.linux() else { return };
-    for (json, found) in [("linux.intelRdt", linux.intel_rdt().is_some())] {
-        if found {
-            refusals.unsupported(json, "is not supported yet");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Golden plans: config in, printed plan out. `HOSTRUN_BLESS=1` rewrites the expectations.
 
+use super::rdt::RdtFacts;
 use super::{Facts, Plan};
 use crate::document;
 use crate::host::Caller;
@@ -13,6 +14,12 @@ pub(super) const FACTS: Facts = Facts {
     apparmor: true,
     selinux: true,
     landlock: 7,
+    rdt: RdtFacts {
+        mounted: true,
+        cache: true,
+        bandwidth: true,
+        monitoring: true,
+    },
     caller: Caller {
         uid: 0,
         gid: 0,

@@ -16,6 +16,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::request::{Stdio, Stream};
+use crate::resctrl::{self, Group};
 use hostrun_inside::Fd;
 pub(crate) use nodes::NodeFd;
 pub(crate) use place::Place;
@@ -46,6 +47,8 @@ pub(crate) struct Prepared {
     /// Where hooks look for the root, if there are any that do.
     pub(crate) mount_point: Option<CString>,
     pub(crate) baggage: Baggage,
+    /// The class of service its processes go to.
+    pub(crate) rdt: Option<Group>,
 }
 
 /// What the start of a process needs, whether its container is new or not.
@@ -123,6 +126,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     }
     let mount_point = mount_point(&order, &plan);
     let place = Place::make(&plan, order.host, order.rootless)?;
+    let rdt = class_of_service(&plan)?;
     let trees = Trees::open(
         &plan,
         order.root_mount,
@@ -156,7 +160,15 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         keyring,
         mount_point,
         baggage: order.baggage,
+        rdt,
     })
+}
+
+/// Makes or finds the class of service, if one is asked for.
+pub(crate) fn class_of_service(plan: &Plan) -> Result<Option<Group>> {
+    let rdt = plan.rdt.as_ref();
+    rdt.map(|rdt| Group::make(resctrl::Root::open()?, rdt))
+        .transpose()
 }
 
 /// The name of a container's session keyring.

@@ -24,7 +24,8 @@ fn watched(globals: &Globals, args: &Events) -> Result<u8> {
         return Err(Failure::new(why).hint("container not running").into());
     }
     if args.stats {
-        return tell(&statistics::event(&args.id, &container.stats()?)).map(|()| 0);
+        let (stats, rdt) = (container.stats()?, container.rdt_stats()?);
+        return tell(&statistics::event(&args.id, &stats, rdt.as_ref())).map(|()| 0);
     }
     let mut watch = container.watch()?;
     let mut look = Instant::now() + args.interval;
@@ -44,7 +45,11 @@ fn watched(globals: &Globals, args: &Events) -> Result<u8> {
 /// One that ends between the two looks has no statistics any more.
 fn show(container: &Container, id: &str) -> Result<()> {
     match container.stats() {
-        Ok(stats) => tell(&statistics::event(id, &stats)),
+        Ok(stats) => tell(&statistics::event(
+            id,
+            &stats,
+            container.rdt_stats()?.as_ref(),
+        )),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongState) => Ok(()),
         Err(error) => Err(error.into()),
     }

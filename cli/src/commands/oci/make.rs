@@ -11,7 +11,9 @@ use crate::handover::{activation, socket};
 use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
-use hostrun_runtime::{Bundle, ContainerId, Created, Request, Runtime, document, seal};
+use hostrun_runtime::{
+    Bundle, ContainerId, Created, Request, Runtime, document, host_warnings, seal,
+};
 use oci_spec::runtime::{Process, Spec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -286,6 +288,9 @@ pub(super) fn load(dir: &Path, config: &Path) -> Result<Bundle> {
     let bundle = Bundle::load_config(dir, config)?;
     tell_unknown(bundle.unknown_keys());
     for warning in bundle.spec().process().iter().flat_map(document::warnings) {
+        report::warn(&warning);
+    }
+    for warning in host_warnings(bundle.spec()) {
         report::warn(&warning);
     }
     tell_filter(bundle.spec());

@@ -1,7 +1,7 @@
 //! Statistics of a container in the shape of runc's events.
 
 use super::psi;
-use hostrun_runtime::Stats;
+use hostrun_runtime::{RdtStats, Stats};
 use serde_json::{Map, Value, json};
 
 /// What runc leaves out where it is 0.
@@ -22,11 +22,11 @@ const OPTIONAL: [&str; 11] = [
 const NANOSECONDS: u64 = 1000;
 
 /// One line of `events`.
-pub(super) fn event(id: &str, stats: &Stats) -> Event {
+pub(super) fn event(id: &str, stats: &Stats, rdt: Option<&RdtStats>) -> Event {
     Event {
         kind: "stats",
         id: id.to_owned(),
-        data: Some(data(stats)),
+        data: Some(data(stats, rdt)),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Event {
     data: Option<Value>,
 }
 
-fn data(stats: &Stats) -> Value {
+fn data(stats: &Stats, rdt: Option<&RdtStats>) -> Value {
     json!({
         "cpu": cpu(stats),
         "cpuset": {
@@ -64,7 +64,7 @@ fn data(stats: &Stats) -> Value {
         })),
         "blkio": block(stats),
         "hugetlb": huge_pages(stats),
-        "intel_rdt": {},
+        "intel_rdt": rdt.map_or_else(|| json!({}), |rdt| json!(rdt)),
         "network_interfaces": Value::Null,
     })
 }
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_as_readers_expect_and_nothing_is_missing() {
-        let line = serde_json::to_string(&event("x", &Stats::default())).unwrap();
+        let line = serde_json::to_string(&event("x", &Stats::default(), None)).unwrap();
         assert!(
             line.starts_with(r#"{"type":"stats","id":"x","data":{"#),
             "{line}"

@@ -6,10 +6,8 @@ use crate::flags::memory;
 use crate::globals::Globals;
 use crate::report::{self, usage};
 use anyhow::{Context, Result};
-use hostrun_runtime::{Container, document};
-use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxIntelRdt, LinuxMemory, LinuxPids, LinuxResources,
-};
+use hostrun_runtime::document;
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 use std::io::Read;
 use std::str::FromStr;
 
@@ -27,7 +25,11 @@ fn updated(globals: &Globals, args: &Update) -> Result<u8> {
         Some(file) => read(file)?,
         None => of_flags(args)?,
     };
-    refuse_rdt(&container, args)?;
+    let schema = |text: &Option<String>| text.clone().unwrap_or_default();
+    let (cache, bandwidth) = (schema(&args.l3_cache_schema), schema(&args.mem_bw_schema));
+    if !(cache.is_empty() && bandwidth.is_empty()) {
+        container.update_class_of_service(&cache, &bandwidth)?;
+    }
     container.update(&resources)?;
     Ok(0)
 }
@@ -128,31 +130,6 @@ fn bytes(flag: &str, value: Option<&str>) -> Result<Option<i64>> {
                 .map_err(|why| usage(format!("invalid value for {flag}: {why}")))
         })
         .transpose()
-}
-
-/// Schemas are those of `intelRdt`, which a container either was made with or not.
-fn refuse_rdt(container: &Container, args: &Update) -> Result<()> {
-    let rdt: Option<LinuxIntelRdt> = container
-        .spec()?
-        .linux()
-        .as_ref()
-        .and_then(|linux| linux.intel_rdt().clone());
-    for (schema, what) in [
-        (&args.l3_cache_schema, "Intel RDT/CAT: l3 cache schema"),
-        (
-            &args.mem_bw_schema,
-            "Intel RDT/MBA: memory bandwidth schema",
-        ),
-    ] {
-        if schema.as_ref().is_some_and(|schema| !schema.is_empty()) {
-            let why = match rdt {
-                None => "is not enabled",
-                Some(_) => "cannot be changed while the container lives",
-            };
-            return Err(usage(format!("{what} {why}")));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
