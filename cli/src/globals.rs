@@ -114,9 +114,8 @@ fn default_root(name: Name) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let own = match variable("XDG_RUNTIME_DIR") {
         Some(dir) if !rustix::process::geteuid().is_root() => Some(dir),
-        Some(dir) if variable("USER").is_some_and(|user| user != "root") && is_mapped() => {
-            Some(dir)
-        }
+        // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody.
+        Some(dir) if variable("USER").is_none_or(|user| user != "root") && is_mapped() => Some(dir),
         _ => None,
     };
     PathBuf::from(own.unwrap_or_else(|| "/run".into())).join(name.as_str())

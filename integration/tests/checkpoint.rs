@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::runtime::Call;
+use hostrun_integration::socket::Receiver;
 use hostrun_integration::{Bundle, Stage, host, namespace, on_stage, program};
 use serde_json::json;
 
@@ -274,5 +275,73 @@ fn cve_2026_53492_images_of_a_stranger_are_data() -> Result<()> {
         ensure!(restore()?.code() != 0, "restored from nothing");
         assert_eq!(fs::read_to_string(&victim)?, "precious\n");
         Ok(())
+    })
+}
+
+#[test]
+fn hooks_of_the_host_run_for_what_was_dumped() -> Result<()> {
+    with_criu("hooks_of_the_host_run_for_what_was_dumped", |stage| {
+        let told = stage.dir().join("told");
+        let hook = |kind: &str| {
+            let script = format!("(echo {kind}; cat) >> {}", told.display());
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+        };
+        let mut bundle = counter(stage)?;
+        for kind in ["prestart", "createRuntime", "poststop"] {
+            bundle = bundle.set(&format!("/hooks/{kind}"), hook(kind));
+        }
+        let container = stage.start(&bundle)?;
+        goes_on(&bundle, 1)?;
+        let images = images(stage, "images");
+        let words = ["checkpoint", "--image-path", &images, &container.id];
+        stage.call(words).within(PATIENCE).run()?.ok()?;
+        fs::write(&told, "")?;
+        let id = restore(stage, &bundle, &images)?;
+        goes_on(&bundle, count(&bundle))?;
+        stage.call(["delete", "--force", &id]).run()?.ok()?;
+        let told = fs::read_to_string(&told)?;
+        let kinds: Vec<&str> = told.lines().filter(|line| !line.starts_with('{')).collect();
+        assert_eq!(kinds, ["prestart", "createRuntime", "poststop"], "{told}");
+        ensure!(told.contains(&format!("\"id\":\"{id}\"")), "{told}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_terminal_that_was_dumped_comes_back_over_the_socket() -> Result<()> {
+    with_criu("a_terminal_that_was_dumped_comes_back", |stage| {
+        let script = "i=0; while :; do i=$((i+1)); echo at $i; echo $i >/count; sleep 0.05; done";
+        let bundle = stage
+            .bundle()?
+            .shell(script)
+            .without_namespace("network")
+            .set("/process/terminal", json!(true));
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let first = Receiver::listen(&stage.dir().join("first"))?;
+        let path = first.path();
+        let id = stage.id();
+        let words = ["run", "--detach", "--bundle", &dir, "--console-socket"];
+        let words = [&words[..], &[&path, &id]].concat();
+        stage.call(words).run()?.ok()?;
+        let (_, master) = first.receive()?;
+        goes_on(&bundle, 1)?;
+        let images = images(stage, "images");
+        let words = ["checkpoint", "--image-path", &images, &id];
+        stage.call(words).within(PATIENCE).run()?.ok()?;
+        drop(master);
+        let dumped = count(&bundle);
+        let second = Receiver::listen(&stage.dir().join("second"))?;
+        let path = second.path();
+        let id = stage.id();
+        let words = ["restore", "--detach", "--bundle", &dir, "--image-path"];
+        let words = [&words[..], &[&images, "--console-socket", &path, &id]].concat();
+        stage.call(words).within(PATIENCE).run()?.ok()?;
+        let (_, master) = second.receive()?;
+        let mut seen = [0_u8; 64];
+        let length = rustix::io::read(&master, &mut seen)?;
+        let seen = String::from_utf8_lossy(seen.get(..length).unwrap_or_default()).into_owned();
+        ensure!(seen.contains("at "), "{seen:?}");
+        goes_on(&bundle, dumped)?;
+        stage.call(["delete", "--force", &id]).run()?.ok().map(drop)
     })
 }

@@ -326,6 +326,119 @@ fn in_a_delegated_cgroup_a_user_may_pause_and_count() -> Result<()> {
     })
 }
 
+/// A caller in a cgroup of its own below one that is the user's, with these controllers.
+struct Session<'a> {
+    home: Home<'a>,
+    outer: String,
+    moved: String,
+}
+
+impl<'a> Session<'a> {
+    fn new(stage: &'a Stage) -> Result<Self> {
+        let home = Home::new(stage)?;
+        let [outer, inner] = delegate(stage)?;
+        let mut above = cgroup::dir("");
+        for part in outer.split('/').filter(|part| !part.is_empty()) {
+            fs::write(above.join("cgroup.subtree_control"), "+memory +pids")
+                .with_context(|| format!("hand controllers down in {}", above.display()))?;
+            above.push(part);
+        }
+        let procs = cgroup::dir(&inner).join("cgroup.procs");
+        Ok(Self {
+            home,
+            outer,
+            moved: format!("echo $$ > {}; exec \"$@\"", procs.display()),
+        })
+    }
+
+    fn call(&self, words: &[&str]) -> Call {
+        let shell = ["sh", "-c", &self.moved, "sh"];
+        self.home.call(words).under(shell)
+    }
+
+    fn run(&self, bundle: &Bundle) -> Result<Outcome> {
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let id = self.home.stage.id();
+        self.call(&["run", "--bundle", &dir, &id]).run()
+    }
+}
+
+/// A test where an ordinary user may set limits; runc 1.1 needs systemd for that.
+fn with_limits(name: &str, test: impl FnOnce(&Session<'_>) -> Result<()>) -> Result<()> {
+    if !["memory", "pids"].into_iter().all(cgroup::has_controller) {
+        return host::skip(name, "the machine hands out no limits: see make test-vm");
+    }
+    on_stage_of_hostrun("runc 1.1 needs systemd for that", |stage| {
+        test(&Session::new(stage)?)
+    })
+}
+
+#[test]
+fn in_a_delegated_cgroup_a_users_limits_bite() -> Result<()> {
+    with_limits("a user's limits", |session| {
+        let limit = json!({"limit": 33_554_432, "swap": 33_554_432});
+        let hungry = session
+            .home
+            .bundle()?
+            .set("/linux/resources/memory", limit)
+            .shell("exec dd if=/dev/zero of=/dev/null bs=100M count=2");
+        assert_eq!(session.run(&hungry)?.code(), 137);
+        let forks = session
+            .home
+            .bundle()?
+            .set("/linux/resources/pids/limit", json!(4))
+            .shell("for n in 1 2 3 4 5 6 7 8; do sleep 2 & done; echo all");
+        let out = session.run(&forks)?;
+        ensure!(out.stdout() != "all\n", "it forked as it liked");
+        ensure!(out.stderr().contains("fork"), "{}", out.stderr());
+        Ok(())
+    })
+}
+
+#[test]
+fn in_a_delegated_cgroup_a_user_has_every_verb() -> Result<()> {
+    with_limits("a user's verbs", |session| {
+        let id = session.home.stage.id();
+        let bundle = session
+            .home
+            .bundle()?
+            .set("/linux/resources/pids/limit", json!(10))
+            .args(&["/bin/sleep", "60"]);
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let call = |words: &[&str]| session.call(words).run()?.ok();
+        let status = |wanted: &str| {
+            host::wait_for(wanted, || {
+                let state = call(&["state", &id]);
+                state.is_ok_and(|state| state.contains(&format!("\"{wanted}\"")))
+            })
+        };
+        call(&["create", "--bundle", &dir, &id])?;
+        call(&["start", &id])?;
+        let own = cgroup::below(&session.outer).into_iter();
+        let own: Vec<_> = own
+            .filter(|path| path.to_string_lossy().contains(&id))
+            .collect();
+        let own = own.first().context("no cgroup of its own")?;
+        let read = |file: &str| fs::read_to_string(own.join(file));
+        assert_eq!(read("pids.max")?, "10\n");
+        call(&["pause", &id])?;
+        status("paused")?;
+        call(&["update", "--pids-limit", "7", "--memory", "64M", &id])?;
+        assert_eq!(read("pids.max")?, "7\n");
+        assert_eq!(read("memory.max")?, "67108864\n");
+        call(&["resume", &id])?;
+        status("running")?;
+        call(&["exec", &id, "/bin/true"])?;
+        let events = call(&["events", "--stats", &id])?;
+        ensure!(events.contains("\"limit\":7"), "{events}");
+        call(&["kill", &id, "KILL"])?;
+        status("stopped")?;
+        call(&["delete", &id])?;
+        ensure!(!own.exists(), "its cgroup stays");
+        cgroup::remove(&session.home.stage.cgroup())
+    })
+}
+
 /// Names and ranges for the user, over the machine's for the programs a test runs; in the folder `$0`.
 const FILES: &str = "
     mount -t tmpfs tmpfs $0 && mkdir $0/upper $0/work &&

@@ -48,12 +48,7 @@ impl Container {
         if enter.is_some() {
             prove_alive(&pidfd)?;
         }
-        if plan.process.needs_home {
-            let home = crate::users::home_of(root.as_fd(), plan.process.uid);
-            plan.process
-                .envp
-                .push(CString::new(format!("HOME={home}")).unwrap_or_default());
-        }
+        add_home(&mut plan, &root);
         let state = AgentState::new(
             self.id(),
             Status::Running,
@@ -225,6 +220,15 @@ impl Container {
             .and_then(|affinity| affinity.initial);
         let _bound = initial.as_ref().map(Bound::to).transpose()?;
         clone_in(0, outside.cgroup, &orders)
+    }
+}
+
+/// From the container's own user database.
+fn add_home(plan: &mut ExecPlan, root: &OwnedFd) {
+    if plan.process.needs_home {
+        let home = crate::users::home_of(root.as_fd(), plan.process.uid);
+        let home = CString::new(format!("HOME={home}")).unwrap_or_default();
+        plan.process.envp.push(home);
     }
 }
 

@@ -119,10 +119,9 @@ impl Container {
             Some(record) => record.rdt.clone(),
             None => self.class_by_config(),
         };
-        match (made, Root::find()) {
-            (Some(made), Some(root)) => Group::remove(&root, &made),
-            _ => Ok(()),
-        }
+        // Nearly all have none: the mount is looked for only then.
+        let Some(made) = made else { return Ok(()) };
+        Root::find().map_or(Ok(()), |root| Group::remove(&root, &made))
     }
 
     /// Of a creation that was cut short before it could write down what it made.
