@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::client::World;
@@ -28,6 +27,7 @@ const CONF: &str = "[containers]\nnetns = \"none\"\npids_limit = 0\n\
 struct User {
     world: World,
     runtime: String,
+    runc: bool,
 }
 
 impl User {
@@ -48,6 +48,7 @@ impl User {
         fs::set_permissions(&own, fs::Permissions::from_mode(0o755))?;
         let user = Self {
             runtime: own.to_string_lossy().into_owned(),
+            runc: runtime.is_runc(),
             world,
         };
         let archive = user.world.dir().join("image.tar");
@@ -93,7 +94,7 @@ fn live(user: &User) -> Result<()> {
     assert_eq!(state, "running\n");
     user.ok(&["kill", "c"])?;
     user.ok(&["rm", "--force", "c"])?;
-    let name = Path::new(&user.runtime).file_name().unwrap_or_default();
+    let name = if user.runc { "runc" } else { "hostrun" };
     let state = user.world.dir().join("run").join(name);
     ensure!(
         state.exists(),
