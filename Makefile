@@ -31,7 +31,7 @@ ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-long evil room install peers bench bench-quick clean
+	test-vm vm-limits vm-labels vm-checkpoint test-long evil fuzz fuzz-seeds room install peers bench bench-quick clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -54,6 +54,7 @@ check: check-format check-lints check-licences ## format, lints, licences
 
 check-format:
 	cargo fmt --all --check
+	cd fuzz && cargo fmt --check
 
 check-lints:
 	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
@@ -89,6 +90,13 @@ test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every
 evil: build ## the corpus of attacks under every runtime installed: who resists what
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(CARGO_TEST) --test evil -- --nocapture
 
+SECONDS ?= 60
+fuzz: ## every fuzzer for SECONDS=60 each
+	integration/fuzz $(SECONDS)
+
+fuzz-seeds: ## the seeds of every fuzzer, once, as an ordinary test
+	cd fuzz && cargo test --locked --target $(TARGET) --target-dir $(TARGET_DIR)
+
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room
 
@@ -113,4 +121,4 @@ bench-library:
 
 clean: ## what make built and fetched
 	cargo clean
-	rm -rf .cache
+	rm -rf .cache fuzz/target fuzz/corpus

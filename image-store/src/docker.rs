@@ -15,7 +15,7 @@ use crate::reference::Reference;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Item {
+pub(crate) struct Item {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
@@ -55,11 +55,11 @@ pub(crate) fn find(
     Ok(candidates)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Item>> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Item>> {
     serde_json::from_slice(bytes).map_err(|error| json_fault(&error).within("\"manifest.json\""))
 }
 
-fn item_names(item: &Item, base: &str) -> Result<Vec<Reference>> {
+pub(crate) fn item_names(item: &Item, base: &str) -> Result<Vec<Reference>> {
     let tags = item.repo_tags.as_deref().unwrap_or_default();
     let names: Vec<_> = tags
         .iter()

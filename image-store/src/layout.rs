@@ -70,7 +70,11 @@ fn check_version(blobs: &Blobs, wish: &Wish<'_>) -> Result<()> {
         .map_err(|error| {
             error.with_hint("an OCI image layout has a file oci-layout; is this one?")
         })?;
-    let file: LayoutFile = serde_json::from_slice(&bytes)
+    check_layout(&bytes)
+}
+
+pub(crate) fn check_layout(bytes: &[u8]) -> Result<()> {
+    let file: LayoutFile = serde_json::from_slice(bytes)
         .map_err(|error| json_fault(&error).within("\"oci-layout\""))?;
     if file.image_layout_version == "1.0.0" {
         return Ok(());

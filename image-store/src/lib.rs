@@ -32,6 +32,9 @@ mod decode;
 mod digest;
 mod docker;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 mod layout;
 mod limits;

@@ -42,6 +42,9 @@ mod exec;
 mod failure;
 mod features;
 mod filters;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod hooks;
 mod host;

@@ -68,7 +68,7 @@ fn machine_name(machine: u16) -> String {
 
 /// What the file is.
 #[derive(Debug, PartialEq, Eq)]
-enum Found {
+pub(crate) enum Found {
     Script {
         interpreter: String,
         carriage_return: bool,
@@ -97,7 +97,7 @@ fn inside(names: &Names<'_>, path: &Path) -> PathBuf {
     Path::new("/").join(&names.cwd).join(path)
 }
 
-fn read(head: &[u8]) -> Found {
+pub(crate) fn read(head: &[u8]) -> Found {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let carriage_return = line.ends_with(b"\r");

@@ -134,7 +134,7 @@ fn numeric(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+')
 }
 
-fn lookup(passwd: &str, group: &str, user: &str, group_add: &[String]) -> Result<User> {
+pub(crate) fn lookup(passwd: &str, group: &str, user: &str, group_add: &[String]) -> Result<User> {
     let (user, group_part) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (user, None),

@@ -8,7 +8,7 @@ mod disk;
 mod heritage;
 mod ingest;
 mod lookup;
-mod record;
+pub(crate) mod record;
 mod removal;
 
 pub(crate) use disk::{Folder, empty, is_no_directory};

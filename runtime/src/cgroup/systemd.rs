@@ -33,3 +33,26 @@ pub(crate) type Property = (String, wire::Value);
 pub(crate) fn devices(rules: &[LinuxDeviceCgroup]) -> Vec<Property> {
     properties::devices(allow_list(rules).unwrap_or_default().as_ref())
 }
+
+/// What [`crate::fuzzing`] reaches of this driver.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod doors {
+    use super::wire::{Message, bytes_to_follow};
+    use super::{UnitPlan, text};
+    use std::path::Path;
+
+    pub(crate) fn is_message(bytes: &[u8]) -> bool {
+        let fits = bytes.first_chunk().and_then(bytes_to_follow);
+        Message::parse(bytes).is_some() && fits.is_some()
+    }
+
+    pub(crate) fn is_property(value: &str) -> bool {
+        text::parse(value).is_ok()
+    }
+
+    pub(crate) fn cgroup(path: &Path) -> Option<String> {
+        let unit = UnitPlan::for_container(Some(path), None, None, "fuzz").ok()?;
+        let path = unit.cgroup("/machine", false).ok()?;
+        Some(path.as_str().to_owned())
+    }
+}

@@ -131,10 +131,7 @@ impl Images {
             .take(MAX_DESCRIPTORS_BYTES)
             .read_to_end(&mut json)
             .map_err(|error| self.broken().caused_by(error))?;
-        let streams: Vec<String> =
-            serde_json::from_slice(&json).map_err(|error| self.broken().caused_by(error))?;
-        let pipes = (0..3).zip(streams).filter(|(_, name)| is_pipe(name));
-        Ok(pipes.collect())
+        pipes_of(&json).map_err(|error| self.broken().caused_by(error))
     }
 
     fn broken(&self) -> Error {
@@ -157,6 +154,12 @@ impl AsFd for Images {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+pub(super) fn pipes_of(json: &[u8]) -> serde_json::Result<Vec<(i32, String)>> {
+    let streams: Vec<String> = serde_json::from_slice(json)?;
+    let pipes = (0..3).zip(streams).filter(|(_, name)| is_pipe(name));
+    Ok(pipes.collect())
 }
 
 /// `pipe:[NUMBER]`, as /proc/PID/fd has it.

@@ -159,6 +159,21 @@ fn config_file(spec: &Spec) -> Option<String> {
     }
 }
 
+/// What [`crate::fuzzing`] reaches of checkpoints.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod doors {
+    use super::{images, rpc};
+    use prost::Message as _;
+
+    pub(crate) fn is_answer(bytes: &[u8]) -> bool {
+        rpc::Response::decode(bytes).is_ok_and(|answer| !answer.kind().name().is_empty())
+    }
+
+    pub(crate) fn pipes(json: &[u8]) -> Vec<(i32, String)> {
+        images::pipes_of(json).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
