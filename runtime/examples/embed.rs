@@ -7,9 +7,11 @@ use std::process::ExitCode;
 fn run(root: &str, bundle: &str, id: &str) -> Result<u8, hostrun_runtime::Error> {
     let runtime = Runtime::open(Path::new(root))?;
     let id = ContainerId::new(id)?;
-    let running = runtime.run(&id, Request::from_bundle(Bundle::load(Path::new(bundle))?))?;
-    let exit = running.wait()?;
-    for warning in runtime.container(&id)?.delete(false)?.warnings() {
+    let created = runtime.create(&id, Request::from_bundle(Bundle::load(Path::new(bundle))?))?;
+    // Created > Running > Stopped: each is made of the one before.
+    let stopped = created.start()?.into_stopped()?;
+    let exit = stopped.exit();
+    for warning in stopped.delete()?.warnings() {
         #[allow(clippy::print_stderr, reason = "a command line speaks through it")]
         {
             eprintln!("embed: {warning}");

@@ -56,20 +56,20 @@ fn run(root: &str, bundle: &str, id: &str, lines: &[String]) -> Result<u8, Error
         let name = format!("{id}-{number}");
         let spec = member(bundle.spec(), &name, line, Some(holder.pid()));
         let member = ContainerId::new(&name)
-            .and_then(|id| Ok((runtime.run(&id, Request::new(spec, bundle.dir()))?, id)));
+            .and_then(|id| runtime.run(&id, Request::new(spec, bundle.dir())));
         match member {
             Ok(member) => members.push(member),
             Err(error) => outcome = Err(error),
         }
     }
-    for (running, id) in members {
-        let status = running.wait()?.status();
+    for member in members {
+        let stopped = member.into_stopped()?;
+        let status = stopped.exit().status();
         outcome = outcome.map(|worst: u8| worst.max(status));
-        deleted(&runtime.container(&id)?.delete(false)?);
+        deleted(&stopped.delete()?);
     }
     holder.signal(Signal::KILL)?;
-    holder.wait()?;
-    deleted(&runtime.container(&holder_id)?.delete(false)?);
+    deleted(&holder.into_stopped()?.delete()?);
     outcome
 }
 

@@ -84,8 +84,7 @@ fn one(runtime: &Runtime, bundle: &Bundle, number: u32) -> Result<(), Error> {
             .create(&id, Request::new(spec, bundle.dir()))?
             .start()?
     };
-    running.wait()?;
-    runtime.container(&id)?.delete(false).map(drop)
+    running.into_stopped()?.delete().map(drop)
 }
 
 fn run(root: &str, bundle: &str, count: u32, threads: u32) -> Result<u32, Error> {

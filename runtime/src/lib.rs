@@ -5,6 +5,11 @@
 //! in its cgroup, and the process follows the orders until it is the payload. `docs/architecture.md`
 //! shows the way through the files.
 //!
+//! A container that a program makes goes through three types, each made of the one before:
+//! [`Created`] waits, [`Running`] runs, [`Stopped`] has ended and says how; only what has ended can be
+//! deleted without force. One that another program made, or that this one has forgotten, is a
+//! [`Container`]: what it is doing is asked for each time.
+//!
 //! The library keeps no global state, installs no signal handler, changes neither the working
 //! directory nor the umask, and may be called from any thread of a program with many.
 //!
@@ -15,12 +20,11 @@
 //! let runtime = Runtime::open("/run/example".as_ref())?;
 //! let id = ContainerId::new("hello")?;
 //! let bundle = Bundle::load("/path/to/bundle".as_ref())?;
-//! let running = runtime.run(&id, Request::from_bundle(bundle))?;
-//! let exit = running.wait()?;
-//! for warning in runtime.container(&id)?.delete(false)?.warnings() {
+//! let stopped = runtime.run(&id, Request::from_bundle(bundle))?.into_stopped()?;
+//! println!("exit status {}", stopped.exit().status());
+//! for warning in stopped.delete()?.warnings() {
 //!     eprintln!("{warning}");
 //! }
-//! println!("exit status {}", exit.status());
 //! # Ok(())
 //! # }
 //! ```
@@ -59,6 +63,7 @@ mod parking;
 mod plan;
 mod prepare;
 mod program;
+mod release;
 mod request;
 mod resctrl;
 mod running;
@@ -67,6 +72,7 @@ pub mod seal;
 mod signal;
 mod start;
 mod state;
+mod stopped;
 mod supply;
 mod sys;
 mod timings;
@@ -91,5 +97,6 @@ pub use running::{Created, Exit, Running};
 pub use runtime::Runtime;
 pub use signal::Signal;
 pub use state::{State, Status};
+pub use stopped::Stopped;
 pub use timings::Timings;
 pub use watch::{Event, Watch};

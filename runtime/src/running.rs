@@ -3,7 +3,10 @@
 use crate::attend::Ready;
 use crate::container::Container;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::id::ContainerId;
+use crate::runtime::Runtime;
 use crate::signal::Signal;
+use crate::stopped::Stopped;
 use crate::timings::Timings;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +25,8 @@ pub struct Running {
     pidfd: Option<OwnedFd>,
     console: Option<OwnedFd>,
     timings: Timings,
+    /// Whose first process it is; `None` for one that was executed in a container.
+    of: Option<(Runtime, ContainerId)>,
 }
 
 /// How a program ended.
@@ -79,7 +84,8 @@ impl Created {
     /// `ExecNotFound` or `ExecDenied` where the program does not run.
     pub fn start(self) -> Result<Running> {
         self.container.start()?;
-        Ok(self.running)
+        let Container { runtime, id, .. } = &self.container;
+        Ok(self.running.of(runtime, id))
     }
 }
 
@@ -91,7 +97,14 @@ impl Running {
             pidfd: ready.child.release(),
             console: ready.console,
             timings,
+            of: None,
         }
+    }
+
+    /// It is this container's first process.
+    pub(crate) fn of(mut self, runtime: &Runtime, id: &ContainerId) -> Running {
+        self.of = Some((runtime.clone(), id.clone()));
+        self
     }
 
     /// A process that criu has made a child of this one.
@@ -101,6 +114,7 @@ impl Running {
             pidfd,
             console,
             timings: Timings::start(),
+            of: None,
         }
     }
 
@@ -129,6 +143,25 @@ impl Running {
     /// Where the time went.
     pub fn timings(&self) -> &Timings {
         &self.timings
+    }
+
+    /// Waits for the end of a container's first process, reaps it, and gives the container that is
+    /// left.
+    ///
+    /// # Errors
+    /// `System` where somebody else reaped it; `WrongState` for a process that was executed in a
+    /// container, whose end is not the container's: that is for [`Running::wait`].
+    pub fn into_stopped(mut self) -> Result<Stopped> {
+        let Some((runtime, id)) = self.of.take() else {
+            return Err(Error::new(
+                ErrorKind::WrongState,
+                "wait for the container of process",
+                self.pid.to_string(),
+            )
+            .because("it is not its first process"));
+        };
+        let exit = self.wait()?;
+        Ok(Stopped::new(runtime, id, exit))
     }
 
     /// Waits for the end and reaps the process. What is left of its container is the caller's to

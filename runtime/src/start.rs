@@ -46,7 +46,7 @@ impl Runtime {
     /// As [`Runtime::create`], and `ExecNotFound` or `ExecDenied` where the program does not run.
     pub fn run(&self, id: &ContainerId, request: Request) -> Result<Running> {
         let (ready, timings) = self.line(id, request, false)?;
-        Ok(Running::new(ready, timings))
+        Ok(Running::new(ready, timings).of(self, id))
     }
 
     /// What was asked > what is meant > what is needed > the clone > its report > a record.
