@@ -131,7 +131,9 @@ pub fn criu(message: &[u8]) {
 /// The streams an archive claims: only pipes reach criu.
 pub fn streams(json: &[u8]) {
     for (number, name) in hostrun_runtime::fuzzing::streams(json) {
-        let inside = name.strip_prefix("pipe:[").and_then(|rest| rest.strip_suffix(']'));
+        let inside = name
+            .strip_prefix("pipe:[")
+            .and_then(|rest| rest.strip_suffix(']'));
         let digits = inside.is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         assert!((0..3).contains(&number) && digits, "{number} {name:?}");
     }
@@ -180,7 +182,9 @@ pub fn layer(tar: &[u8]) {
     };
     hostrun_image_store::fuzzing::layer(tar, root.as_fd(), scrap.as_fd());
     let names = |path: &str| -> Vec<_> {
-        let entries = std::fs::read_dir(dir.path().join(path)).into_iter().flatten();
+        let entries = std::fs::read_dir(dir.path().join(path))
+            .into_iter()
+            .flatten();
         entries.flatten().map(|entry| entry.file_name()).collect()
     };
     assert_eq!(names("").len(), 3, "something beside the layer");

@@ -33,7 +33,7 @@ const FACTS: Facts = Facts {
 pub fn config(json: &[u8]) -> Option<Vec<CString>> {
     let (spec, _unknown) = document::spec(json).ok()?;
     let id = ContainerId::new("fuzz").ok()?;
-    let plan = Plan::from_spec(&id, &spec, Path::new("/bundle"), FACTS).ok()?;
+    let plan = Plan::from_spec(&id, &spec, Path::new("/bundle"), FACTS, None).ok()?;
     let targets = plan.root.mounts.iter().map(|mount| mount.target.clone());
     let directories = plan.devices.iter().map(|device| device.directory.clone());
     Some(targets.chain(directories).collect())
@@ -45,7 +45,7 @@ pub fn process(json: &[u8]) -> bool {
         return false;
     };
     drop(document::warnings(&process));
-    Plan::for_exec(&Spec::default(), &process, FACTS).is_ok()
+    Plan::for_exec(&Spec::default(), &process, FACTS, None).is_ok()
 }
 
 /// Limits as `update` takes them, laid over themselves.

@@ -98,7 +98,7 @@ impl Runtime {
         state.keep();
         place.commit();
         class.into_iter().for_each(Group::commit);
-        running(pid, console)
+        Ok(running(pid, console)?.of(self, id))
     }
 
     fn state_dir(&self, id: &ContainerId, request: &Request) -> Result<StateDir> {
