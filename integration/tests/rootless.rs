@@ -391,7 +391,7 @@ fn in_a_delegated_cgroup_a_users_limits_bite() -> Result<()> {
         let out = session.run(&forks)?;
         ensure!(out.stdout() != "all\n", "it forked as it liked");
         ensure!(out.stderr().contains("fork"), "{}", out.stderr());
-        Ok(())
+        cgroup::remove(&session.home.stage.cgroup())
     })
 }
 
@@ -403,7 +403,7 @@ fn in_a_delegated_cgroup_a_user_has_every_verb() -> Result<()> {
             .home
             .bundle()?
             .set("/linux/resources/pids/limit", json!(10))
-            .args(&["/bin/sleep", "60"]);
+            .args(&["/bin/sleep", "600"]);
         let dir = bundle.write()?.to_string_lossy().into_owned();
         let call = |words: &[&str]| session.call(words).run()?.ok();
         let status = |wanted: &str| {
