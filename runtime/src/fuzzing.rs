@@ -6,6 +6,7 @@ use crate::cgroup::{CgroupPath, Resources, overlay, systemd};
 use crate::document;
 use crate::host::Caller;
 use crate::id::ContainerId;
+use crate::plan::rdt::RdtFacts;
 use crate::plan::{Facts, Plan};
 use crate::state::Record;
 use crate::{checkpoint, program, users};
@@ -26,6 +27,12 @@ const FACTS: Facts = Facts {
         capabilities: u64::MAX,
     },
     systemd: false,
+    rdt: RdtFacts {
+        mounted: true,
+        cache: true,
+        bandwidth: true,
+        monitoring: true,
+    },
 };
 
 /// Where below its root the container of a config.json gets mounts and devices; `None` where the
