@@ -100,7 +100,10 @@ fn live(user: &User) -> Result<()> {
         state.exists(),
         "its state is not below the user's own directory"
     );
-    let left = fs::read_dir(&state)?.count();
+    // filters are kept for the next container
+    let kept = |entry: &fs::DirEntry| entry.file_name() == "@filters";
+    let left = fs::read_dir(&state)?.flatten().filter(|entry| !kept(entry));
+    let left = left.count();
     ensure!(
         left == 0,
         "{left} containers are left in {}",

@@ -208,7 +208,10 @@ impl Scene {
         left.extend(groups.map(|group| format!("cgroup {group}")));
         for root in &self.state_roots {
             for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-                left.push(format!("state {}", entry.path().display()));
+                // filters that are kept for the next container
+                if entry.file_name() != "@filters" {
+                    left.push(format!("state {}", entry.path().display()));
+                }
             }
         }
         Ok(left)

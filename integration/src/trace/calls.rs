@@ -7,8 +7,10 @@ use std::thread::sleep;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use nix::errno::Errno;
 use nix::libc::{self, c_long, user_regs_struct};
 use nix::sys::ptrace;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
@@ -52,7 +54,7 @@ pub(super) fn follow(root: Pid) -> Result<Counts> {
         args: [0; 5],
     };
     tally.inside.insert(root, execve);
-    ptrace::syscall(root, None)?;
+    go_on(root, None)?;
     while alive > 0 {
         let news = match status {
             None => wait(None, WaitPidFlag::empty())?,
@@ -72,19 +74,27 @@ pub(super) fn follow(root: Pid) -> Result<Counts> {
             }
             WaitStatus::PtraceSyscall(pid) => {
                 tally.stop(pid)?;
-                ptrace::syscall(pid, None)?;
+                go_on(pid, None)?;
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
                 alive += tally.event(pid, event);
-                ptrace::syscall(pid, None)?;
+                go_on(pid, None)?;
             }
-            WaitStatus::Stopped(pid, signal) => ptrace::syscall(pid, signal)?,
+            WaitStatus::Stopped(pid, signal) => go_on(pid, signal)?,
             WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
     }
     ensure!(status == Some(0), "exit code {status:?}");
     tally.counts.waits.dissolved = tally.made.saturating_sub(tally.attached);
     Ok(tally.counts)
+}
+
+/// Lets a task run to its next stop. One that another thread ended meanwhile is told of by its end.
+fn go_on(pid: Pid, signal: impl Into<Option<Signal>>) -> Result<()> {
+    match ptrace::syscall(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The next news of what is left when the command has ended, if it comes soon.
@@ -121,7 +131,11 @@ impl Tally {
 
     /// A task begins a call or returns from one.
     fn stop(&mut self, pid: Pid) -> Result<()> {
-        let registers = ptrace::getregs(pid)?;
+        let registers = match ptrace::getregs(pid) {
+            // ended by another thread while it stood still
+            Err(Errno::ESRCH) => return Ok(()),
+            registers => registers?,
+        };
         match self.inside.remove(&pid) {
             Some(begun) => self.ended(pid, begun, registers.rax.cast_signed()),
             None => self.begins(pid, &registers),
