@@ -283,7 +283,7 @@ fn hooks_of_the_host_run_for_what_was_dumped() -> Result<()> {
     with_criu("hooks_of_the_host_run_for_what_was_dumped", |stage| {
         let told = stage.dir().join("told");
         let hook = |kind: &str| {
-            let script = format!("(echo {kind}; cat) >> {}", told.display());
+            let script = format!("(echo {kind}; cat; echo) >> {}", told.display());
             json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
         };
         let mut bundle = counter(stage)?;
@@ -300,7 +300,10 @@ fn hooks_of_the_host_run_for_what_was_dumped() -> Result<()> {
         goes_on(&bundle, count(&bundle))?;
         stage.call(["delete", "--force", &id]).run()?.ok()?;
         let told = fs::read_to_string(&told)?;
-        let kinds: Vec<&str> = told.lines().filter(|line| !line.starts_with('{')).collect();
+        let kinds = told
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('{'));
+        let kinds: Vec<&str> = kinds.collect();
         assert_eq!(kinds, ["prestart", "createRuntime", "poststop"], "{told}");
         ensure!(told.contains(&format!("\"id\":\"{id}\"")), "{told}");
         Ok(())
