@@ -39,7 +39,7 @@ fn start(
     if !parked {
         return Ok((runtime.run(id, request)?, begin));
     }
-    let created = runtime.create(id, request)?;
+    let created = runtime.create(id, request.with_line())?;
     let begin = now();
     Ok((created.start()?, begin))
 }

@@ -191,6 +191,19 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
     pid.ok_or_else(|| Error::new(ErrorKind::System, "read pid from", path))
 }
 
+/// Hears of a parked child that was told its program whether it can be executed.
+///
+/// # Errors
+/// What the child reports, in the words of `explain`.
+pub(crate) fn hear(line: &OwnedFd, explain: impl Fn(Failure) -> Error) -> Result<()> {
+    match receive(line.as_fd())? {
+        Message::Byte(byte::READY, _) => Ok(()),
+        Message::Failure(failure) => Err(explain(failure)),
+        _ => Err(Error::new(ErrorKind::System, "start", "a parked sandbox")
+            .because("it ended meanwhile")),
+    }
+}
+
 /// Tells a parked child to go, and hears whether its program runs.
 ///
 /// # Errors

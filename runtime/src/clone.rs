@@ -30,6 +30,11 @@ impl Child {
         }
     }
 
+    /// To see whether it is alive.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
     /// From now on it lives by itself.
     pub(crate) fn release(mut self) -> Option<OwnedFd> {
         self.pidfd.take()
@@ -59,7 +64,7 @@ impl Drop for Child {
 /// Clones the first process of a container.
 pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
     let namespaces = &prepared.plan.namespaces;
-    let flags = namespaces.clone_flags();
+    let flags = namespaces.clone_flags() & !prepared.made_before();
     let joined = |kind| matches!(namespaces.choice(kind), Choice::Join(_));
     // A joined user namespace can own new namespaces only if a process inside it makes them; and
     // a joined pid namespace has others in it, who must not see us before we are inside.

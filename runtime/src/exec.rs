@@ -67,7 +67,10 @@ impl Container {
                 enter,
                 class: class.is_some(),
             };
-            let keyring = (!record.shares_keyring).then(|| keyring_of(self.id()));
+            let keyring = (!record.shares_keyring).then(|| {
+                let named = record.keyring.as_deref();
+                keyring_of(named.unwrap_or(self.id().as_str()))
+            });
             self.clone_into(&plan, &line, pidfd.as_fd(), outside, keyring.as_deref())
         };
         let child = match clone(cgroup.as_ref()) {

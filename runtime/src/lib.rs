@@ -50,6 +50,7 @@ mod filters;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grant;
+mod held;
 mod hooks;
 mod host;
 mod id;
@@ -78,6 +79,7 @@ mod sys;
 mod timings;
 mod update;
 pub mod users;
+pub mod warm;
 mod watch;
 
 pub use bundle::Bundle;

@@ -10,7 +10,8 @@ use crate::plan::options::{Attributes, RDONLY};
 use crate::plan::process::ProcessPlan;
 use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
-use crate::prepare::{Line, NodeFd, Prepared, Tree, clone_propagation};
+use crate::prepare::{Line, NodeFd, Parking, Prepared, Tree, clone_propagation};
+use crate::warm::Page;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
     self, Changes, Console, Device, Identity, Join, Link, Make, Mount, Node, Orders, Root, Seccomp,
@@ -23,9 +24,9 @@ use treatment::{Rules, labels, treatment};
 
 /// The pointers and lists that every process needs, whether its container is new or not.
 pub(crate) struct Tables<'a> {
-    argv: Vec<*const c_char>,
-    envp: Vec<*const c_char>,
-    candidates: Vec<&'a CStr>,
+    argv: Vec<Cell<*const c_char>>,
+    envp: Vec<Cell<*const c_char>>,
+    candidates: Vec<Cell<*const c_char>>,
     joins: Vec<Join>,
     kept: Vec<Fd>,
     ignored_signals: u64,
@@ -40,20 +41,16 @@ impl<'a> Tables<'a> {
         host: &Host,
         others: &[Fd],
     ) -> Tables<'a> {
-        let pointers = |list: &'a [CString]| -> Vec<*const c_char> {
-            list.iter()
-                .map(|text| text.as_ptr())
-                .chain([std::ptr::null()])
-                .collect()
-        };
+        let pointers = |list: &'a [CString]| list.iter().map(|text| Cell::new(text.as_ptr()));
+        let end = || [Cell::new(std::ptr::null())];
         let join = |(kind, fd): &(Kind, OwnedFd)| Join {
             fd: raw(fd),
             flags: kind.flag(),
         };
         Tables {
-            argv: pointers(&process.argv),
-            envp: pointers(&process.envp),
-            candidates: process.candidates.iter().map(CString::as_c_str).collect(),
+            argv: pointers(&process.argv).chain(end()).collect(),
+            envp: pointers(&process.envp).chain(end()).collect(),
+            candidates: pointers(&process.candidates).collect(),
             joins: line.joins.iter().map(join).collect(),
             kept: kept(line, others),
             ignored_signals: host.ignored_signals(),
@@ -76,6 +73,7 @@ impl<'a> Tables<'a> {
             host_proc: None,
             oom_score_adj: None,
             joins: &self.joins,
+            mounts_from: None,
             second_clone: None,
             enter: None,
             time_offsets: None,
@@ -113,9 +111,11 @@ impl<'a> Tables<'a> {
             seccomp: None,
             hooks: orders::Hooks::default(),
             park: None,
-            candidates: &self.candidates,
-            argv: &self.argv,
-            envp: &self.envp,
+            program: orders::Program {
+                candidates: &self.candidates,
+                argv: &self.argv,
+                envp: &self.envp,
+            },
         }
     }
 }
@@ -153,7 +153,8 @@ pub(crate) fn used(prepared: &Prepared, host: &Host) -> Vec<Fd> {
         .chain(&nodes.made_in)
         .chain([&prepared.trees.root])
         .chain(&prepared.trees.mounts_of_caller)
-        .chain(&prepared.listener)
+        .chain(prepared.park.as_ref().map(|park| &park.listener))
+        .chain(prepared.mounts_from.as_deref())
         .map(raw);
     others.chain(procfs(prepared, host)).collect()
 }
@@ -272,15 +273,28 @@ impl<'a> Lists<'a> {
                 bind: true,
                 ..console
             }),
-            loopback: plan.namespaces.creates(Kind::Network),
+            // One that was made before has it up.
+            loopback: plan.namespaces.creates(Kind::Network) && !prepared.has_network(),
             net_devices: !plan.net_devices.is_empty(),
             class_of_service: prepared.rdt.is_some(),
             hostname: plan.hostname.as_deref(),
             domainname: plan.domainname.as_deref(),
             sysctls: &self.sysctls,
             seccomp: plan.seccomp.as_ref().map(seccomp),
-            park: prepared.listener.as_ref().map(raw),
+            mounts_from: prepared.mounts_from.as_deref().map(raw),
+            park: prepared.park.as_ref().map(Parking::orders),
             ..process
+        }
+    }
+}
+
+impl Parking {
+    fn orders(&self) -> orders::Park<'_> {
+        orders::Park {
+            listener: raw(&self.listener),
+            keeps_line: self.keeps_line,
+            page: self.page.as_ref().map(Page::words),
+            behind_filter: self.behind_filter,
         }
     }
 }

@@ -44,7 +44,9 @@ impl Container {
     pub(crate) fn stands_alone(&self, record: &Record, stat: Stat) -> bool {
         let left =
             record.creator != 0 && stat.parent != record.creator && stat.start == record.start_time;
-        left && self.dir.has(START_SOCKET) && self.asked().is_ok_and(|answers| answers)
+        left && !record.parked
+            && self.dir.has(START_SOCKET)
+            && self.asked().is_ok_and(|answers| answers)
     }
 
     /// Where the listening socket goes with its process, the connection is reset.

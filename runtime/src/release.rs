@@ -7,6 +7,7 @@ use crate::error::{At, Error, Result};
 use crate::failure::{Names, explain};
 use crate::hooks;
 use crate::plan::filter;
+use crate::plan::hooks::HooksPlan;
 use crate::plan::refusal::Refusals;
 use crate::prepare::state_dir::START_SOCKET;
 use crate::running::send;
@@ -58,7 +59,12 @@ impl Container {
         }
         self.dir.unlink(START_SOCKET)?;
         result?;
-        hooks::at_poststart(&hooks, &record).map_err(|error| self.give_up(error))
+        self.started(&hooks, &record)
+    }
+
+    /// What follows a start: hooks, and where one fails, the end.
+    pub(crate) fn started(&self, hooks: &HooksPlan, record: &Record) -> Result<()> {
+        hooks::at_poststart(hooks, record).map_err(|error| self.give_up(error))
     }
 
     fn agent(&self, spec: &Spec, record: &Record) -> Result<Option<Agent>> {

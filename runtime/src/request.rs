@@ -41,6 +41,7 @@ pub struct Request {
     pub(crate) new_keyring: bool,
     pub(crate) notify: bool,
     pub(crate) without_pivot: bool,
+    pub(crate) keeps_line: bool,
 }
 
 impl Request {
@@ -66,6 +67,7 @@ impl Request {
             new_keyring: true,
             notify: false,
             without_pivot: false,
+            keeps_line: false,
         }
     }
 
@@ -74,6 +76,15 @@ impl Request {
     #[must_use]
     pub fn without_pivot(mut self) -> Request {
         self.without_pivot = true;
+        self
+    }
+
+    /// Keeps the socket to a container that is only created: [`Created::start`](crate::Created::start)
+    /// is one message then, and reads nothing from the disk. Whoever else finds the container can start
+    /// it as well, and it outlives the caller as without.
+    #[must_use]
+    pub fn with_line(mut self) -> Request {
+        self.keeps_line = true;
         self
     }
 

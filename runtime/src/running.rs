@@ -3,6 +3,7 @@
 use crate::attend::Ready;
 use crate::container::Container;
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::held::Held;
 use crate::id::ContainerId;
 use crate::runtime::Runtime;
 use crate::signal::Signal;
@@ -16,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Created {
     container: Container,
     running: Running,
+    held: Option<Held>,
 }
 
 /// A program that runs, as a child of this process.
@@ -49,8 +51,12 @@ impl Exit {
 }
 
 impl Created {
-    pub(crate) fn new(container: Container, running: Running) -> Created {
-        Created { container, running }
+    pub(crate) fn new(container: Container, running: Running, held: Option<Held>) -> Created {
+        Created {
+            container,
+            running,
+            held,
+        }
     }
 
     /// Pid in the caller's pid namespace.
@@ -83,7 +89,15 @@ impl Created {
     /// # Errors
     /// `ExecNotFound` or `ExecDenied` where the program does not run.
     pub fn start(self) -> Result<Running> {
-        self.container.start()?;
+        match self.held.and_then(|held| held.start(&self.container)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                // Its program may run already, behind a filter that nobody answers for.
+                self.running.signal(Signal::KILL).unwrap_or_default();
+                return Err(error);
+            }
+            None => self.container.start()?,
+        }
         let Container { runtime, id, .. } = &self.container;
         Ok(self.running.of(runtime, id))
     }

@@ -6,6 +6,7 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::id::ContainerId;
 use crate::plan::Facts;
+use crate::warm::{MountTemplate, Networks};
 use oci_spec::runtime::Spec;
 use rustix::fs::{Dir, Mode, OFlags, fstat, mkdir, openat};
 use std::os::fd::OwnedFd;
@@ -20,6 +21,8 @@ pub struct Runtime {
     pub(crate) host: Arc<Host>,
     pub(crate) rootless: Option<bool>,
     pub(crate) systemd: bool,
+    pub(crate) networks: Option<Arc<Networks>>,
+    pub(crate) template: Option<MountTemplate>,
 }
 
 impl Runtime {
@@ -70,6 +73,8 @@ impl Runtime {
             host: Arc::default(),
             rootless: None,
             systemd: false,
+            networks: None,
+            template: None,
         })
     }
 
@@ -79,6 +84,20 @@ impl Runtime {
     #[must_use]
     pub fn with_systemd_cgroup(mut self) -> Runtime {
         self.systemd = true;
+        self
+    }
+
+    /// Takes new network namespaces from this pool, as long as there are any in it.
+    #[must_use]
+    pub fn with_networks(mut self, networks: Arc<Networks>) -> Runtime {
+        self.networks = Some(networks);
+        self
+    }
+
+    /// Makes mount namespaces from this template, where the container's mounts allow it.
+    #[must_use]
+    pub fn with_mount_template(mut self, template: MountTemplate) -> Runtime {
+        self.template = Some(template);
         self
     }
 

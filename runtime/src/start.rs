@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::failure::{Names, explain};
 use crate::filters;
 use crate::grant::Grant;
+use crate::held::Held;
 use crate::hooks::{self, Baggage};
 use crate::id::ContainerId;
 use crate::plan::Plan;
-use crate::plan::hooks::HooksPlan;
-use crate::prepare::{Order, Prepared, prepare, state_dir};
+use crate::prepare::{Order, Prepared, Stop, prepare, state_dir};
 use crate::request::Request;
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
@@ -23,7 +23,7 @@ use crate::supply::Supply;
 use crate::timings::Timings;
 use oci_spec::runtime::Spec;
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 impl Runtime {
@@ -33,11 +33,17 @@ impl Runtime {
     /// `AlreadyExists`, `InvalidSpec`, `Unsupported` or whatever the kernel answered. Nothing is
     /// left behind.
     pub fn create(&self, id: &ContainerId, request: Request) -> Result<Created> {
-        let (ready, timings) = self.line(id, request, true)?;
-        Ok(Created::new(
-            self.container(id)?,
-            Running::new(ready, timings),
-        ))
+        let stop = if request.keeps_line {
+            Stop::KeepsLine
+        } else {
+            Stop::Plain
+        };
+        let mut timings = Timings::start();
+        let stand = self.stand(id, request, Some(stop), &mut timings)?;
+        let (ready, kept, record) = stand.commit()?;
+        let held = (stop == Stop::KeepsLine).then(|| Held::of(kept, record));
+        let running = Running::new(ready, timings);
+        Ok(Created::new(self.container(id)?, running, held))
     }
 
     /// Makes a container and runs its program at once.
@@ -45,13 +51,25 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::create`], and `ExecNotFound` or `ExecDenied` where the program does not run.
     pub fn run(&self, id: &ContainerId, request: Request) -> Result<Running> {
-        let (ready, timings) = self.line(id, request, false)?;
+        let mut timings = Timings::start();
+        let stand = self.stand(id, request, None, &mut timings)?;
+        let (ready, kept, record) = stand.commit()?;
+        if let Err(error) = hooks::at_poststart(&kept.plan.hooks, &record) {
+            drop(ready);
+            let deleted = self.container(id)?.delete(true)?;
+            return Err(error.besides(deleted.warnings()));
+        }
         Ok(Running::new(ready, timings).of(self, id))
     }
 
     /// What was asked > what is meant > what is needed > the clone > its report > a record.
-    fn line(&self, id: &ContainerId, request: Request, park: bool) -> Result<(Ready, Timings)> {
-        let mut timings = Timings::start();
+    pub(crate) fn stand(
+        &self,
+        id: &ContainerId,
+        request: Request,
+        park: Option<Stop>,
+        timings: &mut Timings,
+    ) -> Result<Stand> {
         let Request { spec, bundle, .. } = &request;
         let (filter, wanted) = filters::look_up(&self.root, spec);
         let plan = Plan::from_spec(id, spec, bundle, self.facts(spec)?, filter)?;
@@ -74,10 +92,13 @@ impl Runtime {
                 None => bundle::to_bytes(&request.spec)?,
             },
             park,
+            behind_filter: park == Some(Stop::Unnamed) && leaves_enough(&request.spec),
+            networks: self.networks.as_deref(),
+            template: self.template.as_ref(),
             rootless: self.rootless,
         };
         let mut prepared = prepare(order, plan)?;
-        let agent = agent_of(&prepared, &request.spec, &request.bundle, park)?;
+        let agent = agent_of(&prepared, &request.spec, &request.bundle, park.is_some())?;
         timings.mark("prepare");
         let child = clone(&prepared, &self.host)?;
         // Our copy would keep the child's end open when the child is gone.
@@ -92,18 +113,16 @@ impl Runtime {
         // nobody may join what is still outside its root.
         let mut record = self.write_record(&prepared, &child, request.bundle, annotations)?;
         timings.mark("record");
-        let ready = match self.build(child, &prepared, &mut record, agent, park) {
+        let ready = match self.build(child, &prepared, &mut record, agent, park.is_some()) {
             Ok(ready) => ready,
             Err(error) => return Err(abandon(prepared, &record, error)),
         };
         timings.mark("build and exec");
-        let hooks = prepared.commit()?;
-        if !park && let Err(error) = hooks::at_poststart(&hooks, &record) {
-            drop(ready);
-            let deleted = self.container(id)?.delete(true)?;
-            return Err(error.besides(deleted.warnings()));
-        }
-        Ok((ready, timings))
+        Ok(Stand {
+            ready,
+            prepared,
+            record,
+        })
     }
 
     /// Attends to the child until it stands; the hooks of the host run on the way.
@@ -162,6 +181,8 @@ impl Runtime {
             rdt: prepared.rdt.as_ref().map(|class| class.made().clone()),
             annotations,
             shares_keyring: prepared.keyring.is_none(),
+            keyring: prepared.is_unnamed().then(|| prepared.id.to_string()),
+            parked: prepared.is_unnamed(),
         };
         prepared
             .state
@@ -198,15 +219,80 @@ fn abandon(mut prepared: Prepared, record: &Record, error: Error) -> Error {
     error.besides(&hooks::at_poststop(&hooks, record))
 }
 
-impl Prepared {
+/// A container that stands, of which nothing is kept yet: dropped, it is undone.
+#[derive(Debug)]
+pub(crate) struct Stand {
+    pub(crate) ready: Ready,
+    pub(crate) prepared: Prepared,
+    pub(crate) record: Record,
+}
+
+impl Stand {
     /// From here on only `delete` undoes what was made.
-    fn commit(mut self) -> Result<HooksPlan> {
+    fn commit(self) -> Result<(Ready, Kept, Record)> {
+        let Stand {
+            ready,
+            prepared,
+            record,
+        } = self;
+        Ok((ready, prepared.commit()?, record))
+    }
+}
+
+/// What is at hand of a container when it is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) plan: Plan,
+    /// Our end of the pair.
+    pub(crate) line: OwnedFd,
+    /// Its root.
+    pub(crate) root: OwnedFd,
+}
+
+/// What a process behind its filter still does before it is its program.
+const AFTER_PARKING: [&str; 14] = [
+    "accept4",
+    "close",
+    "dup3",
+    "execve",
+    "exit_group",
+    "faccessat2",
+    "newfstatat",
+    "openat2",
+    "ppoll",
+    "read",
+    "recvfrom",
+    "recvmsg",
+    "sendmsg",
+    "sendto",
+];
+
+/// May it do that behind the filter of the config?
+fn leaves_enough(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    profile.is_some_and(|profile| hostrun_seccomp_profiles::allows(profile, &AFTER_PARKING))
+}
+
+impl Prepared {
+    /// Is its program yet to be told?
+    fn is_unnamed(&self) -> bool {
+        let park = self.park.as_ref();
+        park.is_some_and(|park| park.page.is_some())
+    }
+
+    /// From here on only `delete` undoes what was made.
+    fn commit(mut self) -> Result<Kept> {
         self.state.publish()?;
         self.state.keep();
         self.place.commit();
         if let Some(class) = self.rdt {
             class.commit();
         }
-        Ok(self.plan.hooks)
+        Ok(Kept {
+            plan: self.plan,
+            line: self.line.parent,
+            root: self.trees.root,
+        })
     }
 }

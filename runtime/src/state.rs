@@ -95,6 +95,12 @@ pub(crate) struct Record {
     /// It has the session keyring of its creator.
     #[serde(default)]
     pub(crate) shares_keyring: bool,
+    /// What its own keyring is named after, where that is not its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) keyring: Option<String>,
+    /// It is nobody's yet: a pool of its creator's has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) parked: bool,
 }
 
 /// The unit of systemd's that a container is.
@@ -200,6 +206,8 @@ mod tests {
             rdt: None,
             annotations: HashMap::new(),
             shares_keyring: false,
+            keyring: None,
+            parked: false,
         };
         assert_eq!(
             Record::from_bytes("a", &record.to_bytes().unwrap())

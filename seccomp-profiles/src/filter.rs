@@ -78,6 +78,12 @@ pub fn compile_for(profile: &LinuxSeccomp, native: Abi) -> Result<Filter, Error>
     finish(profile, Cow::Owned(assemble(&policy)?))
 }
 
+/// Are calls of all these names let through by a profile on this machine, whatever their arguments are?
+/// False where it cannot be compiled.
+pub fn allows(profile: &LinuxSeccomp, names: &[&str]) -> bool {
+    policy::read(profile, NATIVE).is_ok_and(|policy| policy::allows(&policy, names))
+}
+
 /// The program with what it is to be installed with.
 pub(crate) fn finish(
     profile: &LinuxSeccomp,

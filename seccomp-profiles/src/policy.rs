@@ -136,6 +136,22 @@ fn refuse_mute(default: u32, rules: &[Rule<'_>]) -> Result<(), Error> {
     ))
 }
 
+/// Are calls of all these names let through, whatever their arguments are? As one rule decides them, and
+/// as [`Book`](crate::decision::Book) reads rules.
+pub(crate) fn allows(policy: &Policy<'_>, names: &[&str]) -> bool {
+    let allow = libc::SECCOMP_RET_ALLOW;
+    names.iter().all(|name| {
+        let about = |rule: &&Rule<'_>| {
+            rule.action != policy.default && rule.names.iter().any(|named| named == name)
+        };
+        let mut about = policy.rules.iter().filter(about);
+        match about.clone().find(|rule| rule.is_unconditional()) {
+            Some(rule) => rule.action == allow,
+            None => policy.default == allow && about.next().is_none(),
+        }
+    })
+}
+
 fn default_action(profile: &LinuxSeccomp) -> Result<u32, Error> {
     if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
         return Err(Error::new(

@@ -1,6 +1,6 @@
 //! The last steps: working directory, filter, program.
 
-use crate::orders::{Fd, Make, Orders};
+use crate::orders::{Fd, Make, Orders, Program};
 use crate::paths;
 use crate::report::{Failure, Step, byte};
 use crate::sys::{self, Errno};
@@ -78,9 +78,9 @@ const SCRIPT_DEPTH: usize = 5;
 /// Refuses a program, or the interpreter a script names, that is reached through a magic link:
 /// `/proc/self/exe` is the runtime itself, and running it inside would hand the container a handle
 /// on it (CVE-2019-5736).
-pub(crate) fn refuse_magic_links(orders: &Orders<'_>) -> Result<(), Failure> {
-    for (index, path) in orders.candidates.iter().enumerate() {
-        match check_program(path.as_ptr(), SCRIPT_DEPTH) {
+pub(crate) fn refuse_magic_links(program: Program<'_>) -> Result<(), Failure> {
+    for (index, path) in program.candidates.iter().enumerate() {
+        match check_program(path.get(), SCRIPT_DEPTH) {
             Ok(()) => return Ok(()),
             Err(Errno(libc::ELOOP)) => {
                 return Err(Step::ExecMagicLink.failed_at(index, Errno(libc::ELOOP)));
@@ -146,13 +146,10 @@ fn interpreter(line: &mut [u8; 257]) -> Option<*const c_char> {
 
 /// Says of a container that is to wait for its start what `execve(2)` would say of its program: an
 /// engine wants to hear it from `create`, where it still can take everything back.
-pub(crate) fn find_program(orders: &Orders<'_>) -> Result<(), Failure> {
-    if orders.park.is_none() {
-        return Ok(());
-    }
+pub(crate) fn find_program(program: Program<'_>) -> Result<(), Failure> {
     let mut failure = Step::Exec.failed(Errno(libc::ENOENT));
-    for (index, path) in orders.candidates.iter().enumerate() {
-        match sys::may_execute(path) {
+    for (index, path) in program.candidates.iter().enumerate() {
+        match sys::may_execute(path.get()) {
             Err(Errno(libc::ENOENT | libc::ENOTDIR)) => {}
             Err(Errno(libc::EACCES)) => {
                 failure = Step::Exec.failed_at(index, Errno(libc::EACCES));
@@ -166,10 +163,14 @@ pub(crate) fn find_program(orders: &Orders<'_>) -> Result<(), Failure> {
 
 /// Tries the candidates as `execvp(3)` does: on to the next where there is no such file, but
 /// "not permitted" is remembered as the better answer.
-pub(crate) fn become_program(orders: &Orders<'_>) -> Result<Infallible, Failure> {
+pub(crate) fn become_program(program: Program<'_>) -> Result<Infallible, Failure> {
     let mut failure = Step::Exec.failed(Errno(libc::ENOENT));
-    for (index, path) in orders.candidates.iter().enumerate() {
-        let errno = sys::execve(path, orders.argv, orders.envp);
+    for (index, path) in program.candidates.iter().enumerate() {
+        let errno = sys::execve(
+            path.get(),
+            program.argv.as_ptr().cast(),
+            program.envp.as_ptr().cast(),
+        );
         match errno.0 {
             libc::ENOENT | libc::ENOTDIR => {
                 if failure.errno == libc::ENOENT && index == 0 {

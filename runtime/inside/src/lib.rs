@@ -22,6 +22,7 @@ mod namespaces;
 mod null;
 mod old_kernel;
 pub mod orders;
+mod park;
 mod paths;
 mod report;
 mod root;
@@ -34,7 +35,7 @@ mod treatment;
 pub use hooks::{Mishap, Place, Said, run as run_hook};
 pub use orders::{Fd, Orders};
 pub use report::{Failure, Step, byte};
-pub use sys::Errno;
+pub use sys::{Errno, bring_loopback_up};
 
 /// Follows the orders and becomes the payload. Never returns: it is `execve(2)` or exit code 1.
 pub fn follow(orders: &Orders<'_>) -> ! {
@@ -153,29 +154,31 @@ fn finish(
     if filter_early {
         entered?;
         identity::become_payload(orders, identity::FOR_FILTER)?;
-        exec::find_program(orders)?;
-        session::park(orders, report_to)?;
-        hooks::start_each_behind_its_filter(orders, *report_to)?;
-        exec::refuse_magic_links(orders)?;
-        session::release(orders)?;
-        exec::install_filter(orders, *report_to)?;
-        identity::set_capabilities(&orders.capabilities, 0)?;
-        hooks::start_behind_ours(orders, *report_to)?;
-        return exec::become_program(orders);
-    }
-    identity::become_payload(orders, 0)?;
-    if entered.is_err() {
-        exec::enter_cwd_as_payload(orders)?;
+    } else {
+        identity::become_payload(orders, 0)?;
+        if entered.is_err() {
+            exec::enter_cwd_as_payload(orders)?;
+        }
     }
     if orders.no_new_privileges {
         exec::forbid_new_privileges()?;
     }
-    exec::find_program(orders)?;
-    session::park(orders, report_to)?;
+    let program = park::park(orders, report_to, filter_early)?;
     hooks::start_each_behind_its_filter(orders, *report_to)?;
-    exec::refuse_magic_links(orders)?;
+    exec::refuse_magic_links(program)?;
     session::release(orders)?;
-    exec::install_filter(orders, *report_to)?;
+    if !park::is_behind_filter(orders) {
+        confine(orders, *report_to, filter_early)?;
+    }
     hooks::start_behind_ours(orders, *report_to)?;
-    exec::become_program(orders)
+    exec::become_program(program)
+}
+
+/// The filter, and the end of what installing it took.
+fn confine(orders: &Orders<'_>, report_to: Fd, filter_early: bool) -> Result<(), Failure> {
+    exec::install_filter(orders, report_to)?;
+    if filter_early {
+        identity::set_capabilities(&orders.capabilities, 0)?;
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     }
     join_all(orders.joins)?;
     root::enter_known(orders)?;
+    copy_mounts(orders)?;
     if let Some(second) = orders.second_clone {
         clone_again(orders, second, report_to)?;
     }
@@ -96,6 +97,17 @@ fn join_all(joins: &[Join]) -> Result<(), Failure> {
         sys::setns(join.fd, join.flags).map_err(|errno| Step::Join.failed_at(index, errno))?;
     }
     Ok(())
+}
+
+/// A mount namespace of our own that is a copy of a small one, and not of the parent's.
+fn copy_mounts(orders: &Orders<'_>) -> Result<(), Failure> {
+    let Some(template) = orders.mounts_from else {
+        return Ok(());
+    };
+    sys::setns(template, libc::CLONE_NEWNS)
+        .and_then(|_| sys::unshare(libc::CLONE_NEWNS))
+        .map(drop)
+        .map_err(|errno| Step::Detach.failed(errno))
 }
 
 /// A new time namespace takes offsets only before any process is in it, so it is made by

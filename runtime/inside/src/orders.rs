@@ -11,6 +11,7 @@ pub use guard::{Capabilities, Identity, Labels, Landlock, LandlockPath, Landlock
 pub use treatment::{Affinity, CPU_WORDS, Cpus, MemoryPolicy, Scheduler, Treatment};
 pub use tree::{Attributes, Changes, Device, Link, Make, Mount, Node, Root, Source};
 
+use core::cell::Cell;
 use core::ffi::{CStr, c_char};
 
 /// A descriptor inherited from the parent.
@@ -39,6 +40,9 @@ pub struct Orders<'a> {
     pub oom_score_adj: Option<&'a [u8]>,
     /// Namespaces to join with `setns(2)`, in order.
     pub joins: &'a [Join],
+    /// A mount namespace to join and to copy: next to nothing is mounted in it, where in the parent's
+    /// there may be thousands of mounts, which a copy would have to be made and taken down of.
+    pub mounts_from: Option<Fd>,
     /// Set where the process must be born inside what was joined: a pid namespace, so that nobody
     /// there sees it before it is inside all others; or a user namespace that is to own new ones.
     pub second_clone: Option<SecondClone>,
@@ -94,14 +98,36 @@ pub struct Orders<'a> {
     pub seccomp: Option<Seccomp<'a>>,
     /// Programs of others to run on the way.
     pub hooks: Hooks<'a>,
-    /// Park on this listening socket until somebody starts the payload.
-    pub park: Option<Fd>,
+    /// Wait until somebody starts the payload.
+    pub park: Option<Park<'a>>,
+    /// What to become; where it is said only to the parked process, of no meaning.
+    pub program: Program<'a>,
+}
+
+/// A program with its arguments. The lists are cells because a parked process may be told another
+/// one, which the kernel then writes over ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Program<'a> {
     /// Paths to try, in order.
-    pub candidates: &'a [&'a CStr],
+    pub candidates: &'a [Cell<*const c_char>],
     /// Null-terminated.
-    pub argv: &'a [*const c_char],
+    pub argv: &'a [Cell<*const c_char>],
     /// Null-terminated.
-    pub envp: &'a [*const c_char],
+    pub envp: &'a [Cell<*const c_char>],
+}
+
+/// How to wait for the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Park<'a> {
+    /// A listening socket: whoever reaches it may start us.
+    pub listener: Fd,
+    /// The socket to the parent stays open, and a start may come over it, too.
+    pub keeps_line: bool,
+    /// The program comes over that socket, to be kept here. Until then nobody but the parent knows
+    /// us, and we die with it. The parent knows where this is: pointers in the message are right.
+    pub page: Option<&'a [Cell<*const c_char>]>,
+    /// Install the filter before waiting: it lets through whatever is left to do.
+    pub behind_filter: bool,
 }
 
 /// One namespace to join.

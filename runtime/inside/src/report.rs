@@ -271,6 +271,9 @@ pub mod byte {
     pub const READY: u8 = b'r';
     /// Room to whoever it reports to: the filter's listener comes with this message.
     pub const LISTENER: u8 = b'l';
+    /// Parent to room, parked: the program, with its standard streams. Back comes
+    /// [`READY`](super::byte::READY).
+    pub const PROGRAM: u8 = b'x';
     /// Starter to room: go.
     pub const START: u8 = b's';
     /// Room to parent: the container can be seen; its hooks on the host may run.

@@ -1,8 +1,8 @@
-//! Ties to the parent: its death, its terminal, its descriptors; and the wait for `start`.
+//! Ties to the parent: its death, its terminal, its descriptors.
 
 use crate::label;
 use crate::orders::{Fd, Orders};
-use crate::report::{Failure, Step, byte};
+use crate::report::{Failure, Step};
 use crate::sys::{self, Errno};
 
 /// Closes what is no business of ours. First of all: another thread may be waiting for the other
@@ -115,57 +115,8 @@ fn close_kept_on_exec(orders: &Orders<'_>) -> sys::Result<()> {
     })
 }
 
-/// What ends a process that waits to be started, as it ends runc's. The kernel keeps from process 1
-/// of a pid namespace whatever it has no handler for, so a manager that gives up on a created
-/// container and asks it to end would wait for ever.
-const ENDING: [i32; 5] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGABRT,
-    libc::SIGTERM,
-];
-
-/// Tells the parent that all is ready, and waits for somebody to start the payload.
-///
-/// From then on failures go to the starter, over the connection that `execve(2)` closes.
-pub(crate) fn park(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
-    let Some(listener) = orders.park else {
-        if !orders.hooks.start.is_empty() {
-            // Programs of the image are about to run beside us, and may look into us.
-            close_ours(orders, orders.parent);
-        }
-        return Ok(());
-    };
-    let fail = |errno| Step::Park.failed(errno);
-    // A parked process may wait for days: nothing of the host stays open in it meanwhile.
-    close_ours(orders, listener);
-    for signal in ENDING {
-        sys::end_by(u64::from(signal.unsigned_abs())).map_err(fail)?;
-    }
-    // The creator may leave now: being created is not a reason to die with it.
-    untie()?;
-    sys::send(orders.parent, &[byte::READY]).map_err(fail)?;
-    sys::close_now(orders.parent);
-    loop {
-        let connection = sys::accept(listener).map_err(fail)?;
-        *report_to = connection;
-        match sys::receive_byte(connection) {
-            Ok(Some(byte::START)) => {
-                // While hooks run, nobody else may take this for a container that waits.
-                if !orders.hooks.start.is_empty() {
-                    sys::close_now(listener);
-                }
-                return Ok(());
-            }
-            // The starter gave up; the next one may mean it.
-            _ => sys::close_now(connection),
-        }
-    }
-}
-
 /// Closes what the payload does not get, but for the way to the parent and this one.
-fn close_ours(orders: &Orders<'_>, other: Fd) {
+pub(crate) fn close_ours(orders: &Orders<'_>, other: Fd) {
     let wanted = [orders.parent.min(other), orders.parent.max(other)];
     for fd in orders.kept.iter().filter(|fd| !wanted.contains(fd)) {
         sys::close_now(*fd);
@@ -189,7 +140,7 @@ pub(crate) fn release(orders: &Orders<'_>) -> Result<(), Failure> {
     }
 }
 
-fn untie() -> Result<(), Failure> {
+pub(crate) fn untie() -> Result<(), Failure> {
     sys::prctl(libc::PR_SET_PDEATHSIG, 0)
         .map(drop)
         .map_err(|errno| Step::Session.failed(errno))

@@ -21,6 +21,7 @@ pub(crate) use helper::*;
 pub(crate) use landlock::*;
 pub(crate) use mount::*;
 pub(crate) use process::*;
+pub use socket::bring_loopback_up;
 pub(crate) use socket::*;
 pub(crate) use treatment::*;
 pub(crate) use tree::*;

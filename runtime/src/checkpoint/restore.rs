@@ -173,6 +173,8 @@ fn record(
         rdt: class.map(|class| class.made().clone()),
         annotations: request.spec.annotations().clone().unwrap_or_default(),
         shares_keyring: !request.new_keyring,
+        keyring: None,
+        parked: false,
     }
 }
 

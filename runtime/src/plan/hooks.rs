@@ -54,6 +54,14 @@ pub(crate) struct HooksPlan {
 }
 
 impl HooksPlan {
+    /// Are there none?
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.run_before_pivot()
+            && self.start_container.is_empty()
+            && self.poststart.is_empty()
+            && self.poststop.is_empty()
+    }
+
     /// Do some run on the host before the container is made?
     pub(crate) fn run_at_create(&self) -> bool {
         !self.prestart.is_empty() || !self.create_runtime.is_empty()

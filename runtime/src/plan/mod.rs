@@ -17,6 +17,7 @@ pub(crate) mod netdevices;
 pub(crate) mod options;
 mod place;
 pub(crate) mod process;
+pub(crate) mod program;
 pub(crate) mod rdt;
 pub(crate) mod refusal;
 pub(crate) mod sources;

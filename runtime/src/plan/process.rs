@@ -3,6 +3,7 @@
 use super::Facts;
 use super::label::{self, Labels};
 use super::landlock::Landlock;
+use super::program;
 use super::refusal::Refusals;
 use super::treatment::{self, Treatment};
 use hostrun_inside::orders::{Capabilities, Rlimit};
@@ -54,17 +55,7 @@ pub(crate) fn plan(
     facts: Facts,
     refusals: &mut Refusals,
 ) -> ProcessPlan {
-    let entries = process.env().as_deref().unwrap_or_default();
-    refuse_nameless(entries, refusals);
-    let environment = environment(entries);
-    let args = process.args().as_deref().unwrap_or_default();
-    let candidates = match args.first().map(String::as_str) {
-        None | Some("") => {
-            refusals.refuse("process.args", "args must not be empty");
-            Vec::new()
-        }
-        Some(program) => candidates(program, &environment, refusals),
-    };
+    let program = program::plan(process, refusals);
     let user = process.user();
     for (json, id) in [
         ("process.user.uid", user.uid()),
@@ -80,16 +71,10 @@ pub(crate) fn plan(
         refusals.refuse("process.cwd", "Cwd must be an absolute path");
     }
     ProcessPlan {
-        argv: args
-            .iter()
-            .map(|arg| refusals.c_string("process.args", arg.as_str()))
-            .collect(),
-        needs_home: !environment.iter().any(|entry| entry.starts_with("HOME=")),
-        envp: environment
-            .iter()
-            .map(|entry| refusals.c_string("process.env", *entry))
-            .collect(),
-        candidates,
+        argv: program.argv,
+        needs_home: program.needs_home,
+        envp: program.envp,
+        candidates: program.candidates,
         cwd: super::mounts::below_root(process.cwd(), "process.cwd", refusals),
         uid: user.uid(),
         gid: user.gid(),
@@ -112,7 +97,7 @@ pub(crate) fn plan(
 }
 
 /// `environ(7)`: what has no name or no value is no variable.
-fn refuse_nameless(entries: &[String], refusals: &mut Refusals) {
+pub(super) fn refuse_nameless(entries: &[String], refusals: &mut Refusals) {
     for (index, entry) in entries.iter().enumerate() {
         let why = match entry.find('=') {
             None => "missing '='",
@@ -127,7 +112,7 @@ fn refuse_nameless(entries: &[String], refusals: &mut Refusals) {
 }
 
 /// Of a name given twice the last counts, and keeps its place: `getenv(3)` finds the first.
-fn environment(entries: &[String]) -> Vec<&str> {
+pub(super) fn environment(entries: &[String]) -> Vec<&str> {
     let name = |entry: &'_ str| entry.split('=').next().unwrap_or_default().to_owned();
     let mut seen = HashSet::with_capacity(entries.len());
     let mut kept: Vec<&str> = entries
@@ -143,7 +128,11 @@ fn environment(entries: &[String]) -> Vec<&str> {
 }
 
 /// As `execvp(3)`: a name with a slash is a path, others are looked for in `PATH`.
-fn candidates(program: &str, environment: &[&str], refusals: &mut Refusals) -> Vec<CString> {
+pub(super) fn candidates(
+    program: &str,
+    environment: &[&str],
+    refusals: &mut Refusals,
+) -> Vec<CString> {
     if program.contains('/') {
         return vec![refusals.c_string("process.args[0]", program)];
     }

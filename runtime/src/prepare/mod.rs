@@ -5,6 +5,7 @@ mod idmaps;
 mod mount_table;
 mod nodes;
 mod place;
+mod ready;
 mod scope;
 pub(crate) mod state_dir;
 mod trees;
@@ -17,14 +18,16 @@ use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
 use crate::request::{Stdio, Stream};
 use crate::resctrl::{self, Group};
+use crate::warm::{MountTemplate, Networks};
 use hostrun_inside::Fd;
 pub(crate) use nodes::NodeFd;
 pub(crate) use place::Place;
+pub(crate) use ready::{Parking, Stop};
 use rustix::fs::{Mode, OFlags, fstat, fstatfs, open, openat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use state_dir::StateDir;
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio as Inherited;
@@ -41,7 +44,9 @@ pub(crate) struct Prepared {
     pub(crate) trees: Trees,
     pub(crate) line: Line,
     pub(crate) without_pivot: bool,
-    pub(crate) listener: Option<OwnedFd>,
+    pub(crate) park: Option<Parking>,
+    /// The mount namespace that is copied instead of the caller's.
+    pub(crate) mounts_from: Option<Arc<OwnedFd>>,
     /// Name of the session keyring, where it gets one of its own.
     pub(crate) keyring: Option<CString>,
     /// Where hooks look for the root, if there are any that do.
@@ -84,6 +89,19 @@ impl Streams {
             .stderr(stream(stderr));
     }
 
+    /// For a process that is there already.
+    pub(crate) fn borrowed(&self) -> [BorrowedFd<'_>; 3] {
+        fn or<'a>(own: Option<&'a OwnedFd>, callers: BorrowedFd<'a>) -> BorrowedFd<'a> {
+            own.map_or(callers, AsFd::as_fd)
+        }
+        let [stdin, stdout, stderr] = &self.0;
+        [
+            or(stdin.as_ref(), rustix::stdio::stdin()),
+            or(stdout.as_ref(), rustix::stdio::stdout()),
+            or(stderr.as_ref(), rustix::stdio::stderr()),
+        ]
+    }
+
     pub(crate) fn numbers(&self) -> [Fd; 3] {
         let [stdin, stdout, stderr] = &self.0;
         let number =
@@ -110,7 +128,13 @@ pub(crate) struct Order<'a> {
     /// The config, kept for later verbs.
     pub(crate) config: Vec<u8>,
     /// Stop before `execve(2)` until started.
-    pub(crate) park: bool,
+    pub(crate) park: Option<Stop>,
+    /// The filter lets through all that is done after the wait.
+    pub(crate) behind_filter: bool,
+    /// Network namespaces that were made before.
+    pub(crate) networks: Option<&'a Networks>,
+    /// A mount namespace that is cheaper to copy than the caller's.
+    pub(crate) template: Option<&'a MountTemplate>,
     /// Go without a cgroup where none is to be had; `None` for whoever is not root of the machine.
     pub(crate) rootless: Option<bool>,
 }
@@ -137,13 +161,16 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     if plan.process.needs_home {
         plan.process.envp.push(home(&trees, &plan));
     }
-    let joins = joins(&plan, order.host)?;
-    let listener = if order.park {
-        Some(state.listen()?)
-    } else {
-        None
-    };
-    let keyring = order.new_keyring.then(|| keyring_of(order.id));
+    let mut joins = joins(&plan, order.host)?;
+    joins.extend(ready::network(order.networks, &plan));
+    let pivots = !order.without_pivot;
+    let template = order.template.filter(|_| pivots);
+    let mounts_from = ready::mounts(template, order.host, &plan, &trees);
+    let park = order
+        .park
+        .map(|stop| Parking::make(stop, &state, order.behind_filter));
+    let park = park.transpose()?;
+    let keyring = order.new_keyring.then(|| keyring_of(order.id.as_str()));
     if plan.process.oom_score_adj.is_some() || plan.namespaces.creates(Kind::Time) {
         order.host.proc()?;
     }
@@ -156,7 +183,8 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
         trees,
         line,
         without_pivot: order.without_pivot,
-        listener,
+        park,
+        mounts_from,
         keyring,
         mount_point,
         baggage: order.baggage,
@@ -172,7 +200,7 @@ pub(crate) fn class_of_service(plan: &Plan) -> Result<Option<Group>> {
 }
 
 /// The name of a container's session keyring.
-pub(crate) fn keyring_of(id: &ContainerId) -> CString {
+pub(crate) fn keyring_of(id: &str) -> CString {
     CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 

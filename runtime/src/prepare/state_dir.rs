@@ -4,7 +4,8 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::id::ContainerId;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, flock, mkdirat, openat, renameat,
+    renameat_with, unlinkat,
 };
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
@@ -44,11 +45,7 @@ impl StateDir {
     pub(crate) fn create(root: &Arc<OwnedFd>, id: &ContainerId) -> Result<StateDir> {
         let made = mkdirat(root, id.as_str(), Mode::RWXU);
         if made == Err(rustix::io::Errno::EXIST) {
-            return Err(
-                Error::new(ErrorKind::AlreadyExists, "create container", id.as_str())
-                    .because("container with given ID already exists")
-                    .with_hint("choose another id, or delete the container first"),
-            );
+            return Err(taken(id));
         }
         made.at("create state directory of", id)?;
         let mut dir = StateDir::open(root, id)?;
@@ -191,6 +188,18 @@ impl StateDir {
         Ok(socket)
     }
 
+    /// Gives it another name, which makes that id ours as [`StateDir::create`] does.
+    pub(crate) fn rename(&mut self, id: &ContainerId) -> Result<()> {
+        let (from, to) = (self.id.as_str(), id.as_str());
+        let root = &*self.root;
+        match renameat_with(root, from, root, to, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::EXIST) => return Err(taken(id)),
+            other => other.at("create state directory of", id)?,
+        }
+        self.id = id.clone();
+        Ok(())
+    }
+
     /// Keeps the directory.
     pub(crate) fn keep(&mut self) {
         self.kept = true;
@@ -212,6 +221,12 @@ impl StateDir {
             other => other.at("remove state directory of", &self.id),
         }
     }
+}
+
+fn taken(id: &ContainerId) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "create container", id.as_str())
+        .because("container with given ID already exists")
+        .with_hint("choose another id, or delete the container first")
 }
 
 impl AsFd for StateDir {

@@ -172,7 +172,11 @@ fn become_hook(
         other => other.map(drop)?,
     }
     last()?;
-    Err(sys::execve(hook.path, hook.argv, hook.envp))
+    Err(sys::execve(
+        hook.path.as_ptr(),
+        hook.argv.as_ptr(),
+        hook.envp.as_ptr(),
+    ))
 }
 
 /// Reads what it says until it ends or its time is up; then it is killed. Was it late?

@@ -74,11 +74,11 @@ pub(crate) fn openat2(directory: Fd, path: *const c_char, flags: i32, resolve: u
 }
 
 /// `faccessat2(2)`: whether the ids of this process, as they are in effect, may execute a file.
-pub(crate) fn may_execute(path: &CStr) -> Result<i32> {
+pub(crate) fn may_execute(path: *const c_char) -> Result<i32> {
     call!(
         libc::SYS_faccessat2,
         libc::AT_FDCWD,
-        path.as_ptr(),
+        path,
         libc::X_OK,
         libc::AT_EACCESS
     )

@@ -190,13 +190,12 @@ extern "C" fn ended(signal: i32) -> ! {
 }
 
 /// `execve(2)`. Returns only on failure.
-pub(crate) fn execve(path: &CStr, argv: &[*const c_char], envp: &[*const c_char]) -> Errno {
-    match call!(
-        libc::SYS_execve,
-        path.as_ptr(),
-        argv.as_ptr(),
-        envp.as_ptr()
-    ) {
+pub(crate) fn execve(
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
+    match call!(libc::SYS_execve, path, argv, envp) {
         Ok(_) => Errno(libc::EINVAL),
         Err(errno) => errno,
     }

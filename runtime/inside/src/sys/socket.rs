@@ -1,9 +1,10 @@
 //! Sockets: the parent, the starter, the loopback device.
 
-use super::{Errno, Result, call, check, close};
+use super::{Errno, Result, call, check, close, close_now};
 use crate::orders::Fd;
+use core::cell::Cell;
 use core::ffi::c_char;
-use core::mem::zeroed;
+use core::mem::{size_of_val, zeroed};
 use core::ptr::{null, null_mut};
 
 /// `ppoll(2)` with no time-out: has the other end hung up?
@@ -28,26 +29,41 @@ pub(crate) fn hung_up(fd: Fd) -> bool {
 
 /// Sets the loopback device up, `netdevice(7)`.
 pub(crate) fn loopback_up() -> Result<i32> {
-    let socket = call!(
-        libc::SYS_socket,
-        libc::AF_INET,
-        libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
-        0_i32
-    )?;
+    let socket = inet_socket()?;
+    let result = raise_loopback(socket);
+    close(socket);
+    result
+}
+
+/// The same from a process that goes on: its descriptors do not end with an `execve(2)`.
+///
+/// # Errors
+/// What the kernel answers.
+pub fn bring_loopback_up() -> Result<()> {
+    let socket = inet_socket()?;
+    let result = raise_loopback(socket);
+    close_now(socket);
+    result.map(drop)
+}
+
+fn inet_socket() -> Result<Fd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    call!(libc::SYS_socket, libc::AF_INET, kind, 0_i32).map(Fd)
+}
+
+fn raise_loopback(socket: Fd) -> Result<i32> {
     // SAFETY: all zeroes is a valid ifreq.
     let mut request: libc::ifreq = unsafe { zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = c_char::from_ne_bytes([*from]);
     }
     request.ifr_ifru.ifru_flags = i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
-    let result = call!(
+    call!(
         libc::SYS_ioctl,
-        socket,
+        socket.0,
         libc::SIOCSIFFLAGS,
         &raw const request
-    );
-    close(Fd(socket));
-    result
+    )
 }
 
 /// `sendto(2)` without `SIGPIPE`.
@@ -162,6 +178,95 @@ pub(crate) fn receive_byte(socket: Fd) -> Result<Option<u8>> {
             }
             Err(Errno(libc::EINTR)) => {}
             Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// What came to a parked process over its line.
+#[derive(Clone, Copy)]
+pub(crate) enum Heard {
+    /// The other end is gone.
+    End,
+    /// A word.
+    Byte(u8),
+    /// A program, which is in the page now, and standard streams for those that its message lists;
+    /// -1 for the others.
+    Program([Fd; 3]),
+}
+
+/// [`Rights`] with three descriptors.
+#[repr(C, align(8))]
+struct Streams {
+    length: usize,
+    level: i32,
+    kind: i32,
+    fds: [i32; 3],
+    padding: i32,
+}
+
+const STREAMS_LENGTH: u32 = 32;
+
+/// `recvmsg(2)` into a page. A single byte changes its first word only, which no list is in.
+pub(crate) fn receive_program(socket: Fd, page: &[Cell<*const c_char>]) -> Result<Heard> {
+    let mut streams = Streams {
+        length: 0,
+        level: 0,
+        kind: 0,
+        fds: [-1; 3],
+        padding: 0,
+    };
+    let part = libc::iovec {
+        // Cells, so that the kernel may write what we hold shared.
+        iov_base: page.as_ptr().cast_mut().cast(),
+        iov_len: size_of_val(page),
+    };
+    // SAFETY: all zeroes is a valid msghdr.
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = (&raw const part).cast_mut();
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut streams).cast();
+    message.msg_controllen = STREAMS_LENGTH;
+    let flags = libc::MSG_CMSG_CLOEXEC;
+    let length = loop {
+        match call!(libc::SYS_recvmsg, socket.0, &raw mut message, flags) {
+            Err(Errno(libc::EINTR)) => {}
+            other => break other?,
+        }
+    };
+    let first = page.first().map_or(0, |word| word.get().addr());
+    let kind = u8::try_from(first & 0xff).unwrap_or(0);
+    let rights = streams.level == libc::SOL_SOCKET && streams.kind == libc::SCM_RIGHTS;
+    // What did not come is still -1.
+    let came = if rights { streams.fds } else { [-1; 3] };
+    Ok(match length {
+        0 => Heard::End,
+        1 => Heard::Byte(kind),
+        _ if kind == crate::report::byte::PROGRAM => Heard::Program(came.map(Fd)),
+        _ => Heard::Byte(0),
+    })
+}
+
+/// `ppoll(2)`, without end: has the first of two anything to read, or is it at its end?
+pub(crate) fn is_first_ready(first: Fd, second: Fd) -> Result<bool> {
+    let entry = |fd: Fd| libc::pollfd {
+        fd: fd.0,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut entries = [entry(first), entry(second)];
+    let (for_ever, no_mask) = (null::<u64>(), null::<u64>());
+    loop {
+        let polled = call!(
+            libc::SYS_ppoll,
+            entries.as_mut_ptr(),
+            2_u64,
+            for_ever,
+            no_mask,
+            8_usize
+        );
+        match polled {
+            Err(Errno(libc::EINTR)) => {}
+            other => break other.map(|_| entries[0].revents != 0),
         }
     }
 }

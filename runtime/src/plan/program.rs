@@ -1,0 +1,44 @@
+//! `process.args` and `process.env`: what is executed, with what.
+
+use super::process::{candidates, environment, refuse_nameless};
+use super::refusal::Refusals;
+use oci_spec::runtime::Process;
+use std::ffi::CString;
+
+/// What a parked process may still be told.
+#[derive(Debug)]
+pub(crate) struct ProgramPlan {
+    pub(crate) argv: Vec<CString>,
+    pub(crate) envp: Vec<CString>,
+    /// Paths to try for `argv[0]`.
+    pub(crate) candidates: Vec<CString>,
+    /// `HOME` is not in the environment and must be looked up.
+    pub(crate) needs_home: bool,
+}
+
+/// Reads them.
+pub(crate) fn plan(process: &Process, refusals: &mut Refusals) -> ProgramPlan {
+    let entries = process.env().as_deref().unwrap_or_default();
+    refuse_nameless(entries, refusals);
+    let environment = environment(entries);
+    let args = process.args().as_deref().unwrap_or_default();
+    let candidates = match args.first().map(String::as_str) {
+        None | Some("") => {
+            refusals.refuse("process.args", "args must not be empty");
+            Vec::new()
+        }
+        Some(program) => candidates(program, &environment, refusals),
+    };
+    ProgramPlan {
+        argv: args
+            .iter()
+            .map(|arg| refusals.c_string("process.args", arg.as_str()))
+            .collect(),
+        needs_home: !environment.iter().any(|entry| entry.starts_with("HOME=")),
+        envp: environment
+            .iter()
+            .map(|entry| refusals.c_string("process.env", *entry))
+            .collect(),
+        candidates,
+    }
+}

@@ -1,0 +1,385 @@
+//! What all sandboxes of a pool have in common, and what each may still be told.
+
+use crate::error::Result;
+use crate::plan::landlock;
+use crate::plan::program::{self, ProgramPlan};
+use crate::plan::refusal::Refusals;
+use crate::request::{Request, Stdio, Stream};
+use crate::runtime::Runtime;
+use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Everything of a request but what may differ from start to start.
+#[derive(Debug)]
+pub(super) struct Class {
+    /// With the program of the request it was made of, and without its annotations.
+    pub(super) spec: Spec,
+    pub(super) bundle: PathBuf,
+    pub(super) new_keyring: bool,
+    /// Without the program.
+    rest: Spec,
+}
+
+/// What one start is told, and all it is told.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) program: ProgramPlan,
+    pub(super) annotations: HashMap<String, String>,
+    /// The whole spec, for later verbs.
+    pub(super) spec: Spec,
+    pub(super) config: Option<Vec<u8>>,
+    pub(super) stdio: Stdio,
+}
+
+impl Class {
+    /// Reads the request that stands for all.
+    ///
+    /// # Errors
+    /// `Unsupported` with the JSON path of each thing that is known only when a container is made, or
+    /// that one container would leave to another.
+    pub(super) fn new(runtime: &Runtime, request: Request, own_roots: bool) -> Result<Class> {
+        let mut refusals = Refusals::default();
+        if runtime.systemd {
+            refusals.unsupported("linux.cgroupsPath", "a unit is named when it is made");
+        }
+        refuse_request(&request, &mut refusals);
+        refuse_spec(&request.spec, own_roots, &mut refusals);
+        refusals.finish()?;
+        let Request {
+            mut spec,
+            bundle,
+            new_keyring,
+            ..
+        } = request;
+        take_annotations(&mut spec);
+        let mut rest = spec.clone();
+        take_program(&mut rest);
+        place(&mut rest, None);
+        Ok(Class {
+            spec,
+            bundle,
+            new_keyring,
+            rest,
+        })
+    }
+
+    /// What a request says besides what the class has said already.
+    ///
+    /// # Errors
+    /// `InvalidSpec` with the JSON path of each thing that differs and may not.
+    pub(super) fn hear(&self, request: Request) -> Result<Said> {
+        let mut refusals = Refusals::default();
+        refuse_request(&request, &mut refusals);
+        if request.bundle != self.bundle {
+            refusals.refuse("bundle", DIFFERS);
+        }
+        if request.new_keyring != self.new_keyring {
+            refusals.refuse("session keyring", DIFFERS);
+        }
+        let spec = request.spec.clone();
+        let mut rest = request.spec;
+        let annotations = take_annotations(&mut rest);
+        let process = take_program(&mut rest);
+        place(&mut rest, None);
+        if rest != self.rest {
+            refuse_differences(&rest, &self.rest, &mut refusals);
+        }
+        let program = program::plan(&process, &mut refusals);
+        refusals.finish()?;
+        Ok(Said {
+            program,
+            annotations,
+            spec,
+            config: request.config,
+            stdio: request.stdio,
+        })
+    }
+
+    /// The spec of a sandbox of this name.
+    pub(super) fn spec_of(&self, name: &str) -> Spec {
+        placed(self.spec.clone(), name)
+    }
+
+    /// The request of one more.
+    pub(super) fn request(&self, name: &str) -> Request {
+        let request = Request::new(self.spec_of(name), &self.bundle).with_stdio(Stdio {
+            stdin: Stream::Null,
+            stdout: Stream::Null,
+            stderr: Stream::Null,
+        });
+        if self.new_keyring {
+            request
+        } else {
+            request.without_new_keyring()
+        }
+    }
+}
+
+const DIFFERS: &str = "differs from what the sandboxes were made for";
+
+/// The spec of a container that got the sandbox of this name, as its verbs will read it.
+pub(super) fn placed(mut spec: Spec, name: &str) -> Spec {
+    place(&mut spec, Some(name));
+    spec
+}
+
+/// Cgroups are made before and cannot be renamed: sandboxes have theirs beside the one that is asked
+/// for, so only what that one is in counts.
+fn place(spec: &mut Spec, name: Option<&str>) {
+    let Some(linux) = spec.linux_mut() else {
+        return;
+    };
+    let asked = linux.cgroups_path().as_deref();
+    let asked = asked.filter(|path| !path.as_os_str().is_empty());
+    let parent = asked.map(|path| path.parent().unwrap_or(Path::new("")));
+    let place = parent.map(|parent| name.map_or(parent.to_owned(), |name| parent.join(name)));
+    linux.set_cgroups_path(place);
+}
+
+/// The annotations, but for the one that says what the program may do.
+fn take_annotations(spec: &mut Spec) -> HashMap<String, String> {
+    let all = spec.annotations().clone().unwrap_or_default();
+    let (ours, others): (HashMap<_, _>, HashMap<_, _>) = all
+        .into_iter()
+        .partition(|(name, _)| name == landlock::ANNOTATION);
+    spec.set_annotations(Some(ours).filter(|ours| !ours.is_empty()));
+    others
+}
+
+/// A process with the program of this one and nothing else.
+fn take_program(spec: &mut Spec) -> Process {
+    let mut taken = Process::default();
+    if let Some(process) = spec.process_mut() {
+        taken.set_args(process.args().clone());
+        taken.set_env(process.env().clone());
+        process.set_args(None);
+        process.set_env(None);
+    }
+    taken
+}
+
+fn refuse_request(request: &Request, refusals: &mut Refusals) {
+    let why = "cannot be had by a parked sandbox";
+    for (what, asked) in [
+        ("preserved descriptors", request.preserved_fds > 0),
+        ("a notify directory", request.notify),
+        ("a root without pivot_root(2)", request.without_pivot),
+        ("a root mount of this request", request.root.is_some()),
+    ] {
+        if asked {
+            refusals.unsupported(what, why);
+        }
+    }
+}
+
+fn refuse_spec(spec: &Spec, own_roots: bool, refusals: &mut Refusals) {
+    let readonly = spec
+        .root()
+        .as_ref()
+        .and_then(oci_spec::runtime::Root::readonly);
+    if !own_roots && readonly != Some(true) {
+        let why = "a parked sandbox has a root that nobody can write to, or one of its own";
+        refusals.unsupported("root.readonly", why);
+    }
+    if spec.hooks().as_ref().is_some_and(has_hooks) {
+        refusals.unsupported(
+            "hooks",
+            "they would be told of a container that has no id yet",
+        );
+    }
+    let Some(linux) = spec.linux() else { return };
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let joined = namespace.path().as_ref();
+        if joined.is_some_and(|path| !path.as_os_str().is_empty()) {
+            let path = format!("linux.namespaces[{index}].path");
+            refusals.unsupported(
+                path,
+                "what is there may be another when the sandbox is started",
+            );
+        }
+    }
+    let kinds = linux.namespaces().iter().flatten();
+    if !kinds
+        .into_iter()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Mount)
+    {
+        let why = "a parked sandbox has a mount namespace of its own";
+        refusals.unsupported("linux.namespaces", why);
+    }
+    let devices = linux.net_devices().as_ref();
+    if devices.is_some_and(|devices| !devices.is_empty()) {
+        refusals.unsupported(
+            "linux.netDevices",
+            "they would be gone from the host before the start",
+        );
+    }
+    if linux.intel_rdt().is_some() {
+        refusals.unsupported("linux.intelRdt", "its group is named after the container");
+    }
+    let seccomp = linux.seccomp().as_ref();
+    let agent = seccomp.and_then(|seccomp| seccomp.listener_path().as_ref());
+    if agent.is_some_and(|path| !path.as_os_str().is_empty()) {
+        let why = "the agent would be told of a container that has no id yet";
+        refusals.unsupported("linux.seccomp.listenerPath", why);
+    }
+}
+
+#[allow(
+    deprecated,
+    reason = "prestart is deprecated by the spec, which is no reason to skip it"
+)]
+fn has_hooks(hooks: &Hooks) -> bool {
+    let lists = [
+        hooks.prestart(),
+        hooks.create_runtime(),
+        hooks.create_container(),
+        hooks.start_container(),
+        hooks.poststart(),
+        hooks.poststop(),
+    ];
+    lists.into_iter().flatten().any(|list| !list.is_empty())
+}
+
+/// Names each difference by its JSON path.
+fn refuse_differences(asked: &Spec, made: &Spec, refusals: &mut Refusals) {
+    let (Ok(asked), Ok(made)) = (serde_json::to_value(asked), serde_json::to_value(made)) else {
+        refusals.refuse("config", DIFFERS);
+        return;
+    };
+    let mut paths = Vec::new();
+    differences("", &asked, &made, &mut paths);
+    if paths.is_empty() {
+        paths.push("config".to_owned());
+    }
+    for path in paths {
+        refusals.refuse(path, DIFFERS);
+    }
+}
+
+fn differences(path: &str, asked: &Value, made: &Value, paths: &mut Vec<String>) {
+    let (Value::Object(asked), Value::Object(made)) = (asked, made) else {
+        if asked != made {
+            paths.push(path.to_owned());
+        }
+        return;
+    };
+    let only_made = made.keys().filter(|key| !asked.contains_key(*key));
+    for key in asked.keys().chain(only_made) {
+        let below = match path {
+            "" => key.clone(),
+            path => format!("{path}.{key}"),
+        };
+        let of = |object: &serde_json::Map<String, Value>| object.get(key).cloned();
+        let (asked, made) = (of(asked).unwrap_or_default(), of(made).unwrap_or_default());
+        differences(&below, &asked, &made, paths);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use serde_json::json;
+
+    fn config() -> Value {
+        json!({
+            "ociVersion": "1.0.2",
+            "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "env": ["A=1"], "cwd": "/"},
+            "root": {"path": "rootfs", "readonly": true},
+            "hostname": "h",
+            "linux": {"cgroupsPath": "/pods/one", "namespaces": [{"type": "mount"}, {"type": "pid"}]}
+        })
+    }
+
+    fn request(config: Value) -> Request {
+        Request::new(
+            serde_json::from_value(config).unwrap(),
+            Path::new("/bundle"),
+        )
+    }
+
+    fn class(config: Value, own_roots: bool) -> Result<Class> {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = Runtime::open(&root.path().join("state")).unwrap();
+        Class::new(&runtime, request(config), own_roots)
+    }
+
+    fn changed(pointer: &str, value: Value) -> Value {
+        let mut config = config();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        config.pointer_mut(parent).unwrap()[name] = value;
+        config
+    }
+
+    fn refused(class: &Class, pointer: &str, value: Value) -> String {
+        let heard = class.hear(request(changed(pointer, value)));
+        heard.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_program_annotations_and_the_name_of_the_cgroup_may_differ() {
+        let class = class(config(), false).unwrap();
+        for (pointer, value) in [
+            ("/process/args", json!(["/bin/false", "x"])),
+            ("/process/env", json!([])),
+            ("/annotations", json!({"pod": "two"})),
+            ("/linux/cgroupsPath", json!("/pods/two")),
+        ] {
+            class.hear(request(changed(pointer, value))).unwrap();
+        }
+    }
+
+    #[test]
+    fn whatever_else_differs_is_refused_by_its_path() {
+        let class = class(config(), false).unwrap();
+        for (pointer, value) in [
+            ("/hostname", json!("other")),
+            ("/process/cwd", json!("/tmp")),
+            ("/process/user", json!({"uid": 1, "gid": 0})),
+            ("/process/noNewPrivileges", json!(true)),
+            ("/process/capabilities", json!({"bounding": ["CAP_KILL"]})),
+            ("/root/path", json!("other")),
+            ("/linux/cgroupsPath", json!("/others/one")),
+            ("/linux/resources", json!({"pids": {"limit": 5}})),
+            ("/linux/namespaces", json!([{"type": "mount"}])),
+            ("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})),
+            ("/linux/maskedPaths", json!(["/proc/keys"])),
+            ("/mounts", json!([{"destination": "/proc", "type": "proc"}])),
+        ] {
+            let said = refused(&class, pointer, value);
+            let path = pointer.trim_start_matches('/').replace('/', ".");
+            assert!(said.contains(&path) && said.contains(DIFFERS), "{said}");
+        }
+        let landlock = json!({landlock::ANNOTATION: "{}"});
+        assert!(refused(&class, "/annotations", landlock).contains("annotations"));
+    }
+
+    #[test]
+    fn what_a_parked_sandbox_cannot_have_is_refused_at_once() {
+        let hooks = json!({"poststop": [{"path": "/bin/true"}]});
+        for (pointer, value) in [
+            ("/root/readonly", json!(false)),
+            ("/hooks", hooks),
+            (
+                "/linux/namespaces",
+                json!([{"type": "mount", "path": "/proc/1/ns/mnt"}]),
+            ),
+            ("/linux/netDevices", json!({"eth0": {}})),
+        ] {
+            let error: Error = class(changed(pointer, value), false).unwrap_err();
+            let path = pointer.trim_start_matches('/').replace('/', ".");
+            assert!(error.to_string().contains(&path), "{error}");
+        }
+        class(changed("/root/readonly", json!(false)), true).unwrap();
+    }
+
+    #[test]
+    fn a_sandbox_has_its_cgroup_beside_the_one_that_is_asked_for() {
+        let class = class(config(), false).unwrap();
+        let spec = class.spec_of("parked-1");
+        let path = spec.linux().as_ref().unwrap().cgroups_path().clone();
+        assert_eq!(path, Some(PathBuf::from("/pods/parked-1")));
+    }
+}
