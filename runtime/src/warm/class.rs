@@ -1,6 +1,7 @@
 //! What all sandboxes of a pool have in common, and what each may still be told.
 
 use crate::error::Result;
+use crate::plan::identities::KEEP_GROUPS;
 use crate::plan::landlock;
 use crate::plan::program::{self, ProgramPlan};
 use crate::plan::refusal::Refusals;
@@ -138,12 +139,12 @@ fn place(spec: &mut Spec, name: Option<&str>) {
     linux.set_cgroups_path(place);
 }
 
-/// The annotations, but for the one that says what the program may do.
+/// The annotations, but for those that say what the program may do.
 fn take_annotations(spec: &mut Spec) -> HashMap<String, String> {
     let all = spec.annotations().clone().unwrap_or_default();
     let (ours, others): (HashMap<_, _>, HashMap<_, _>) = all
         .into_iter()
-        .partition(|(name, _)| name == landlock::ANNOTATION);
+        .partition(|(name, _)| name == landlock::ANNOTATION || name == KEEP_GROUPS);
     spec.set_annotations(Some(ours).filter(|ours| !ours.is_empty()));
     others
 }
