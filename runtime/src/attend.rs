@@ -191,17 +191,23 @@ fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
     pid.ok_or_else(|| Error::new(ErrorKind::System, "read pid from", path))
 }
 
-/// Hears of a parked child that was told its program whether it can be executed.
+/// Hears of a parked child that was told its program whether it can be executed; false where the child
+/// is dead.
 ///
 /// # Errors
 /// What the child reports, in the words of `explain`.
-pub(crate) fn hear(line: &OwnedFd, explain: impl Fn(Failure) -> Error) -> Result<()> {
-    match receive(line.as_fd())? {
-        Message::Byte(byte::READY, _) => Ok(()),
-        Message::Failure(failure) => Err(explain(failure)),
-        _ => Err(Error::new(ErrorKind::System, "start", "a parked sandbox")
-            .because("it ended meanwhile")),
+pub(crate) fn hear(line: &OwnedFd, explain: impl Fn(Failure) -> Error) -> Result<bool> {
+    match receive(line.as_fd()) {
+        Ok(Message::Byte(byte::READY, _)) => Ok(true),
+        Ok(Message::Failure(failure)) => Err(explain(failure)),
+        Err(error) if !is_hang_up(&error) => Err(error),
+        _ => Ok(false),
     }
+}
+
+/// Is that because the other end of a socket is closed, or was before it read what we said?
+pub(crate) fn is_hang_up(error: &Error) -> bool {
+    matches!(error.errno(), Some(libc::EPIPE | libc::ECONNRESET))
 }
 
 /// Tells a parked child to go, and hears whether its program runs.

@@ -1,7 +1,7 @@
 //! A created container whose maker still holds the line to it: its start is one message.
 
 use crate::agent::{Agent, AgentState};
-use crate::attend::release;
+use crate::attend::{is_hang_up, release};
 use crate::container::Container;
 use crate::error::Result;
 use crate::failure::{Names, explain};
@@ -118,8 +118,7 @@ impl Held {
         };
         let explain = |failure| explain(failure, &self.program.names(self.root.as_fd()));
         match release(&self.line, agent, record.pid, explain) {
-            // The other end is closed, or was before it read ours.
-            Err(error) if matches!(error.errno(), Some(libc::EPIPE | libc::ECONNRESET)) => None,
+            Err(error) if is_hang_up(&error) => None,
             Err(error) => Some(Err(error)),
             Ok(()) => {
                 let unlinked = container.dir().unlink(START_SOCKET);

@@ -194,10 +194,7 @@ impl Runtime {
     fn renew_record(&self, prepared: &Prepared, child: &Child, record: &mut Record) -> Result<()> {
         record.pid = child.pid;
         record.start_time = self.host.start_time(child.pid).unwrap_or(0);
-        prepared.state.unlink(state_dir::NEW_STATE)?;
-        prepared
-            .state
-            .write(state_dir::NEW_STATE, &record.to_bytes()?)
+        prepared.state.replace_new(&record.to_bytes()?)
     }
 }
 

@@ -6,7 +6,7 @@ use oci_spec::runtime::Process;
 use std::ffi::CString;
 
 /// What a parked process may still be told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ProgramPlan {
     pub(crate) argv: Vec<CString>,
     pub(crate) envp: Vec<CString>,
@@ -14,6 +14,17 @@ pub(crate) struct ProgramPlan {
     pub(crate) candidates: Vec<CString>,
     /// `HOME` is not in the environment and must be looked up.
     pub(crate) needs_home: bool,
+}
+
+impl ProgramPlan {
+    /// The same with this `HOME`, if it has none.
+    pub(crate) fn with_home(&self, home: &CString) -> ProgramPlan {
+        let mut program = self.clone();
+        if std::mem::take(&mut program.needs_home) {
+            program.envp.push(home.clone());
+        }
+        program
+    }
 }
 
 /// Reads them.

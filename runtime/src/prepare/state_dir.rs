@@ -25,6 +25,8 @@ const NOTIFY: &str = "notify";
 const NOTIFY_SOCKET: &str = "notify/notify.sock";
 /// The same before the container stands.
 pub(crate) const NEW_STATE: &str = "state.json.new";
+/// Another of these, until it takes the place of the one before.
+const OTHER_STATE: &str = "state.json.other";
 /// The next config, until it takes the place of the one before.
 const NEW_CONFIG: &str = "config.json.new";
 
@@ -97,6 +99,13 @@ impl StateDir {
             rest = rest.get(written..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Puts another record in the place of the new one, in one step: whoever finds the rest of a
+    /// container finds its cgroup by one of the two.
+    pub(crate) fn replace_new(&self, bytes: &[u8]) -> Result<()> {
+        self.write(OTHER_STATE, bytes)?;
+        renameat(&self.fd, OTHER_STATE, &self.fd, NEW_STATE).at("write state of", &self.id)
     }
 
     /// Puts the new record in place: from here on the container is there for others. One of these
@@ -208,7 +217,14 @@ impl StateDir {
     /// Removes it with all that is in it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         self.kept = true;
-        for name in [START_SOCKET, CONFIG, NEW_CONFIG, NEW_STATE, STATE] {
+        for name in [
+            START_SOCKET,
+            CONFIG,
+            NEW_CONFIG,
+            OTHER_STATE,
+            NEW_STATE,
+            STATE,
+        ] {
             self.unlink(name)?;
         }
         if self.has(NOTIFY) {

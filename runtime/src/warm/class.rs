@@ -1,5 +1,6 @@
 //! What all sandboxes of a pool have in common, and what each may still be told.
 
+use crate::bundle;
 use crate::error::Result;
 use crate::plan::identities::KEEP_GROUPS;
 use crate::plan::landlock;
@@ -28,9 +29,8 @@ pub(super) struct Class {
 pub(super) struct Said {
     pub(super) program: ProgramPlan,
     pub(super) annotations: HashMap<String, String>,
-    /// The whole spec, for later verbs.
-    pub(super) spec: Spec,
-    pub(super) config: Option<Vec<u8>>,
+    /// All of it as it was written, for later verbs.
+    pub(super) config: Vec<u8>,
     pub(super) stdio: Stdio,
 }
 
@@ -70,7 +70,11 @@ impl Class {
     ///
     /// # Errors
     /// `InvalidSpec` with the JSON path of each thing that differs and may not.
-    pub(super) fn hear(&self, request: Request) -> Result<Said> {
+    pub(super) fn hear(&self, mut request: Request) -> Result<Said> {
+        let config = match request.config.take() {
+            Some(written) => written,
+            None => bundle::to_bytes(&request.spec)?,
+        };
         let mut refusals = Refusals::default();
         refuse_request(&request, &mut refusals);
         if request.bundle != self.bundle {
@@ -79,7 +83,6 @@ impl Class {
         if request.new_keyring != self.new_keyring {
             refusals.refuse("session keyring", DIFFERS);
         }
-        let spec = request.spec.clone();
         let mut rest = request.spec;
         let annotations = take_annotations(&mut rest);
         let process = take_program(&mut rest);
@@ -92,20 +95,16 @@ impl Class {
         Ok(Said {
             program,
             annotations,
-            spec,
-            config: request.config,
+            config,
             stdio: request.stdio,
         })
     }
 
-    /// The spec of a sandbox of this name.
-    pub(super) fn spec_of(&self, name: &str) -> Spec {
-        placed(self.spec.clone(), name)
-    }
-
     /// The request of one more.
     pub(super) fn request(&self, name: &str) -> Request {
-        let request = Request::new(self.spec_of(name), &self.bundle).with_stdio(Stdio {
+        let mut spec = self.spec.clone();
+        place(&mut spec, Some(name));
+        let request = Request::new(spec, &self.bundle).with_stdio(Stdio {
             stdin: Stream::Null,
             stdout: Stream::Null,
             stderr: Stream::Null,
@@ -119,12 +118,6 @@ impl Class {
 }
 
 const DIFFERS: &str = "differs from what the sandboxes were made for";
-
-/// The spec of a container that got the sandbox of this name, as its verbs will read it.
-pub(super) fn placed(mut spec: Spec, name: &str) -> Spec {
-    place(&mut spec, Some(name));
-    spec
-}
 
 /// Cgroups are made before and cannot be renamed: sandboxes have theirs beside the one that is asked
 /// for, so only what that one is in counts.
@@ -141,7 +134,7 @@ fn place(spec: &mut Spec, name: Option<&str>) {
 
 /// The annotations, but for those that say what the program may do.
 fn take_annotations(spec: &mut Spec) -> HashMap<String, String> {
-    let all = spec.annotations().clone().unwrap_or_default();
+    let all = std::mem::take(spec.annotations_mut()).unwrap_or_default();
     let (ours, others): (HashMap<_, _>, HashMap<_, _>) = all
         .into_iter()
         .partition(|(name, _)| name == landlock::ANNOTATION || name == KEEP_GROUPS);
@@ -379,7 +372,7 @@ mod tests {
     #[test]
     fn a_sandbox_has_its_cgroup_beside_the_one_that_is_asked_for() {
         let class = class(config(), false).unwrap();
-        let spec = class.spec_of("parked-1");
+        let spec = class.request("parked-1").spec;
         let path = spec.linux().as_ref().unwrap().cgroups_path().clone();
         assert_eq!(path, Some(PathBuf::from("/pods/parked-1")));
     }

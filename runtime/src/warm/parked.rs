@@ -1,9 +1,8 @@
 //! One sandbox that waits for its program.
 
-use super::class::{Class, Said, placed};
+use super::class::{Class, Said};
 use super::message;
-use crate::attend::{Ready, hear};
-use crate::bundle;
+use crate::attend::{Ready, hear, is_hang_up};
 use crate::clone::Child;
 use crate::error::Result;
 use crate::failure::explain;
@@ -12,7 +11,7 @@ use crate::id::ContainerId;
 use crate::plan::Plan;
 use crate::plan::program::ProgramPlan;
 use crate::plan::sources::{Links, SourcePlan};
-use crate::prepare::state_dir::{CONFIG, NEW_STATE, StateDir};
+use crate::prepare::state_dir::StateDir;
 use crate::prepare::{Place, Prepared, Stop, Streams};
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
@@ -163,44 +162,25 @@ impl Parked {
         self.state.rename(id)
     }
 
-    /// Becomes the container that is wanted, waiting for its start.
+    /// Becomes the container that is wanted, waiting for its start; `None` where its process has died
+    /// meanwhile. What is not returned leaves nothing behind.
     ///
     /// # Errors
-    /// What its process reports of the program, or the kernel; nothing is left of it then.
+    /// What its process reports of the program, or the kernel.
     pub(super) fn become_container(
         mut self,
         runtime: &Runtime,
         id: &ContainerId,
-        said: Said,
-    ) -> Result<Created> {
+        said: &Said,
+        streams: &Streams,
+    ) -> Result<Option<Created>> {
         let mut timings = Timings::start();
-        let name = self.record.id.clone();
-        let Said {
-            mut program,
-            annotations,
-            spec,
-            config,
-            stdio,
-        } = said;
-        if program.needs_home {
-            program.envp.push(self.home.clone());
-        }
-        let config = match config {
-            Some(config) => config,
-            None => bundle::to_bytes(&placed(spec, &name))?,
-        };
-        self.state.unlink(CONFIG)?;
-        self.state.write(CONFIG, &config)?;
-        // Its record before its program: from there on it would outlive us.
-        id.as_str().clone_into(&mut self.record.id);
-        self.record.parked = false;
-        self.record.created = state::now();
-        self.record.annotations = annotations;
-        self.state.unlink(NEW_STATE)?;
-        self.state.write(NEW_STATE, &self.record.to_bytes()?)?;
+        let program = said.program.with_home(&self.home);
+        self.write(id, said)?;
         timings.mark("record");
-        let streams = Streams::of(stdio)?;
-        self.tell(&program, &streams)?;
+        if !self.tell(&program, streams)? {
+            return Ok(None);
+        }
         self.state.publish()?;
         timings.mark("program");
         let Parked {
@@ -219,11 +199,23 @@ impl Parked {
         let program = Program::new(&program.argv, &program.candidates, &cwd);
         let held = Held::plain(line, root, program, record);
         let running = Running::new(Ready { child, console }, timings);
-        Ok(Created::new(runtime.container(id)?, running, Some(held)))
+        let container = runtime.container(id)?;
+        Ok(Some(Created::new(container, running, Some(held))))
     }
 
-    /// Tells it its program, and hears whether that can be executed.
-    fn tell(&self, program: &ProgramPlan, streams: &Streams) -> Result<()> {
+    /// What others are to find. The record stands before the program is told: from there on its process
+    /// would outlive us.
+    fn write(&mut self, id: &ContainerId, said: &Said) -> Result<()> {
+        self.state.replace_config(&said.config)?;
+        id.as_str().clone_into(&mut self.record.id);
+        self.record.parked = false;
+        self.record.created = state::now();
+        self.record.annotations.clone_from(&said.annotations);
+        self.state.replace_new(&self.record.to_bytes()?)
+    }
+
+    /// Tells it its program, and hears whether that can be executed; false where it is dead.
+    fn tell(&self, program: &ProgramPlan, streams: &Streams) -> Result<bool> {
         let streams: Vec<_> = streams.borrowed().into_iter().enumerate().collect();
         // At a terminal they are its own.
         let sent = if self.console.is_some() {
@@ -231,7 +223,10 @@ impl Parked {
         } else {
             &streams[..]
         };
-        message::tell(&self.line, self.page, program, sent)?;
+        match message::tell(&self.line, self.page, program, sent) {
+            Err(error) if is_hang_up(&error) => return Ok(false),
+            told => told?,
+        }
         hear(&self.line, |failure| {
             let program = Program::new(&program.argv, &program.candidates, &self.cwd);
             explain(failure, &program.names(self.root.as_fd()))

@@ -6,6 +6,7 @@ use super::refiller::{Bell, Refill};
 use crate::container::Found;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::prepare::Streams;
 use crate::request::Request;
 use crate::running::Created;
 use crate::runtime::Runtime;
@@ -106,7 +107,8 @@ impl Sandboxes {
     /// `InvalidSpec` with the JSON path of each thing that may not differ; `AlreadyExists`;
     /// `ExecNotFound` or `ExecDenied` where the program cannot run.
     pub fn take(&self, id: &ContainerId, request: Request) -> Result<Option<Created>> {
-        let said = self.class.hear(request)?;
+        let mut said = self.class.hear(request)?;
+        let streams = Streams::of(std::mem::take(&mut said.stdio))?;
         loop {
             let taken = self.queue().pop_front();
             self.bell.ring();
@@ -124,7 +126,10 @@ impl Sandboxes {
                 }
                 return Err(error);
             }
-            return parked.become_container(&self.runtime, id, said).map(Some);
+            let created = parked.become_container(&self.runtime, id, &said, &streams)?;
+            if created.is_some() {
+                return Ok(created);
+            }
         }
     }
 
