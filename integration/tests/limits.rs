@@ -9,8 +9,10 @@ use serde_json::json;
 
 /// Takes much more memory than any limit here.
 const HUNGRY: &str = "exec dd if=/dev/zero of=/dev/null bs=100M count=2";
-/// The first ones are still there when the last one is born, also in a slow machine.
-const FORKS: &str = "for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo all";
+/// More than [`TASKS`], and the first ones are still there when the last one is born.
+const FORKS: &str = "n=0; while [ $n -lt 40 ]; do n=$((n+1)); sleep 60 & done; echo all";
+/// Enough for the threads of a runtime's own process in there, which dies where it gets no more.
+const TASKS: u32 = 20;
 /// Runs for a while on one processor.
 const BUSY: &str = "n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done";
 
@@ -88,7 +90,7 @@ fn forks_beyond_the_limit_are_refused() -> Result<()> {
     on_stage(|stage| {
         let bundle = stage
             .bundle()?
-            .set("/linux/resources/pids", json!({"limit": 5}))
+            .set("/linux/resources/pids", json!({"limit": TASKS}))
             .shell(FORKS);
         let out = stage.run(&bundle)?;
         ensure!(
@@ -206,7 +208,7 @@ fn limits_of_an_image_are_flags() -> Result<()> {
         ] {
             assert_eq!(run(&flags, &see(file))?, (0, value.to_owned()), "{flags:?}");
         }
-        let (code, text) = run(&["--pids-limit", "5"], FORKS)?;
+        let (code, text) = run(&["--pids-limit", &TASKS.to_string()], FORKS)?;
         ensure!(code != 0 && !text.contains("all"), "forked all: {text}");
         let (_, text) = run(
             &["--cpus", "0.1"],

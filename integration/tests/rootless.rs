@@ -387,7 +387,7 @@ fn in_a_delegated_cgroup_a_users_limits_bite() -> Result<()> {
             .home
             .bundle()?
             .set("/linux/resources/pids/limit", json!(4))
-            .shell("for n in 1 2 3 4 5 6 7 8; do sleep 2 & done; echo all");
+            .shell("for n in 1 2 3 4 5 6 7 8; do sleep 60 & done; echo all");
         let out = session.run(&forks)?;
         ensure!(out.stdout() != "all\n", "it forked as it liked");
         ensure!(out.stderr().contains("fork"), "{}", out.stderr());
