@@ -8,7 +8,8 @@ TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 HOSTRUN    := $(TARGET_DIR)/$(TARGET)/release/hostrun
 # always of the whole workspace: a part of it asks for other features of the same dependencies, and
 # they would be built once more for each part
-CARGO_TEST := cargo test --locked --workspace --target $(TARGET) --no-fail-fast
+# told: a failure ends with the tests that failed, right above the line make says it in
+CARGO_TEST := integration/told cargo test --locked --workspace --target $(TARGET) --no-fail-fast
 DESTDIR    ?=
 PREFIX     ?= /usr/local
 # which container runtime the root tests drive: a path, or the word runc
@@ -82,7 +83,7 @@ oracle: ## the same tests on Debian's runc: if it fails, the test is wrong
 test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpoints, in virtual machines with every controller: runc and crun first
 
 vm-limits vm-labels vm-checkpoint: vm-%: build
-	integration/vm/$* $(HOSTRUN)
+	integration/told integration/vm/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race
@@ -96,7 +97,7 @@ fuzz: ## every fuzzer for SECONDS=60 each
 
 fuzz-seeds: ## the seeds of every fuzzer, once, as an ordinary test
 	# not --locked: the crates beside it may have got a dependency, which is no failure of theirs
-	cd fuzz && cargo test --target $(TARGET) --target-dir $(TARGET_DIR)
+	cd fuzz && ../integration/told cargo test --target $(TARGET) --target-dir $(TARGET_DIR)
 
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room
