@@ -15,6 +15,7 @@ pub struct Image {
     pub(crate) record: ImageRecord,
     pub(crate) names: Vec<Reference>,
     pub(crate) config: ImageConfiguration,
+    pub(crate) shipped: bool,
 }
 
 impl Image {
@@ -47,6 +48,11 @@ impl Image {
     /// Bytes of file data in all layers, unpacked.
     pub fn size(&self) -> u64 {
         self.record.size
+    }
+
+    /// Whether it came with the system, in the second store that is only read.
+    pub fn is_shipped(&self) -> bool {
+        self.shipped
     }
 
     /// When it was built, RFC 3339, if the configuration says so.

@@ -59,4 +59,4 @@ pub use overlay::RootOptions;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use source::Source;
-pub use store::Store;
+pub use store::{Change, Collected, GenerationInfo, Store, Usage};

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
@@ -14,7 +16,8 @@ const NAME_MAX: usize = 255;
 const TAG_MAX: usize = 128;
 
 /// A checked, normalised image name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Reference {
     name: String,
     tag: Option<String>,
@@ -97,17 +100,6 @@ impl Reference {
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
-
-    /// The name as one file name: `/` is written `+`, which no name contains.
-    pub(crate) fn file_name(&self) -> String {
-        self.to_string().replace('/', "+")
-    }
-
-    /// The reverse of [`Reference::file_name`].
-    pub(crate) fn from_file_name(name: &str) -> Option<Self> {
-        let reference = Self::parse(&name.replace('+', "/")).ok()?;
-        (reference.file_name() == name).then_some(reference)
-    }
 }
 
 impl fmt::Display for Reference {
@@ -120,6 +112,20 @@ impl fmt::Display for Reference {
             write!(f, "@{digest}")?;
         }
         Ok(())
+    }
+}
+
+impl TryFrom<String> for Reference {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Reference> for String {
+    fn from(reference: Reference) -> Self {
+        reference.to_string()
     }
 }
 
@@ -284,11 +290,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_round_trip_through_file_names(text in "[a-zA-Z0-9._:/@+-]{0,40}") {
+        fn names_round_trip_through_text(text in "[a-zA-Z0-9._:/@+-]{0,40}") {
             if let Ok(reference) = Reference::parse(&text) {
-                let name = reference.file_name();
-                prop_assert!(!name.contains('/') && name != "." && name != "..");
-                prop_assert_eq!(Reference::from_file_name(&name).unwrap(), reference.clone());
+                let name = String::from(reference.clone());
+                prop_assert_eq!(Reference::try_from(name).unwrap(), reference.clone());
                 prop_assert_eq!(Reference::parse(&reference.to_string()).unwrap(), reference);
             }
         }

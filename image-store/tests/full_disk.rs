@@ -124,6 +124,7 @@ fn one_disk(at: &Path, layout: &Layout) -> Option<ErrorKind> {
         Err(error) => return Some(error.kind()),
     };
     let outcome = store.load(&layout.source(), &LoadOptions::default());
+    store.empty_trash().unwrap();
     for name in ["tmp", "trash"] {
         assert_eq!(
             std::fs::read_dir(at.join("store").join(name))

@@ -476,7 +476,7 @@ fn cve_2024_25621_store_is_closed_to_other_users() {
         "layers",
         "blobs",
         "images",
-        "refs",
+        "generations",
         "containers",
         "tmp",
         "trash",

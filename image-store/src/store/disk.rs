@@ -6,12 +6,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 
 const PRIVATE: Mode = Mode::RWXU;
+const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// A directory of the store: its path for messages and mounts, its descriptor for work.
 #[derive(Debug)]
@@ -23,6 +27,10 @@ pub(crate) struct Folder {
 impl Folder {
     /// Opens a directory, made if missing; only its owner may enter it.
     pub(crate) fn open_or_make(path: PathBuf) -> Result<Self> {
+        let path = match Self::look(path)? {
+            Ok(folder) => return Ok(folder),
+            Err(missing) => missing,
+        };
         match rustix::fs::mkdir(&path, PRIVATE) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno).at("make directory", &path),
@@ -30,9 +38,17 @@ impl Folder {
         Self::open(path)
     }
 
+    /// Opens a directory; where there is none, the path comes back.
+    pub(crate) fn look(path: PathBuf) -> Result<std::result::Result<Self, PathBuf>> {
+        match rustix::fs::open(&path, DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Ok(Self { path, fd })),
+            Err(Errno::NOENT) => Ok(Err(path)),
+            Err(errno) => Err(errno).at("open", &path),
+        }
+    }
+
     pub(crate) fn open(path: PathBuf) -> Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
+        let fd = rustix::fs::open(&path, DIRECTORY, Mode::empty()).at("open", &path)?;
         Ok(Self { path, fd })
     }
 
@@ -61,6 +77,37 @@ impl Folder {
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Locks the directory itself; false when somebody has, or it was removed meanwhile.
+    fn try_own(&self) -> Result<bool> {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        match rustix::io::retry_on_intr(|| rustix::fs::flock(&self.fd, operation)) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) => return Err(errno).at("lock", &self.path),
+        }
+        let stat = rustix::fs::fstat(&self.fd).at("stat", &self.path)?;
+        Ok(stat.st_nlink > 0)
+    }
+
+    /// Removes every workspace in this directory whose holder is gone.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in self.names()? {
+            let path = self.path.join(&name);
+            match Self::look(path.clone()) {
+                Ok(Ok(folder)) if folder.try_own()? => {
+                    empty(&folder)?;
+                    match rustix::fs::rmdir(&path) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(errno).at("remove", &path),
+                    }
+                }
+                Ok(_) => {}
+                Err(_no_directory) => self.unlink(&name)?,
+            }
+        }
+        Ok(())
     }
 
     /// Names in the directory, in no order.
@@ -94,8 +141,17 @@ impl Folder {
 
     /// Reads a small file of ours.
     pub(crate) fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.read_with(name, limit, OFlags::NOFOLLOW)
+    }
+
+    /// Reads the small file that a link of ours leads to.
+    pub(crate) fn read_through_link(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        self.read_with(name, limit, OFlags::empty())
+    }
+
+    fn read_with(&self, name: &str, limit: u64, more: OFlags) -> Result<Vec<u8>> {
         let path = self.path.join(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | more;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).at("open", &path)?;
         let mut bytes = Vec::new();
         File::from(fd)
@@ -190,9 +246,15 @@ pub(crate) struct Staged<'a> {
 impl Staged<'_> {
     /// Puts the file in place, in one step, and makes that last.
     pub(crate) fn commit(self, work: &Workspace) -> Result<()> {
+        let folder = self.folder;
+        self.place(work)?;
+        folder.sync()
+    }
+
+    /// Puts the file in place, in one step; the directory still has to be synced.
+    pub(crate) fn place(self, work: &Workspace) -> Result<()> {
         rustix::fs::renameat(work.fd(), &self.temporary, self.folder.fd(), &self.name)
-            .at("rename", self.folder.path.join(&self.name))?;
-        self.folder.sync()
+            .at("rename", self.folder.path.join(&self.name))
     }
 }
 
@@ -236,11 +298,15 @@ impl Lock {
     }
 }
 
-/// A private directory for work in progress; removed with all it holds when dropped.
+/// A private directory for work in progress, removed with all it holds when dropped.
+///
+/// It is locked for as long as it is in use, and the lock dies with its holder: who gets the lock
+/// of one knows that nobody will come back for it.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     folder: Folder,
     counter: AtomicU64,
+    keep: bool,
 }
 
 impl Workspace {
@@ -257,16 +323,26 @@ impl Workspace {
                 .path
                 .join(format!("{}-{number}-{clock:08x}", std::process::id()));
             match rustix::fs::mkdir(&path, PRIVATE) {
-                Ok(()) => {
-                    return Ok(Self {
-                        folder: Folder::open(path)?,
-                        counter: AtomicU64::new(0),
-                    });
-                }
-                Err(Errno::EXIST) => {}
+                Ok(()) => {}
+                Err(Errno::EXIST) => continue,
                 Err(errno) => return Err(errno).at("make directory", &path),
             }
+            // A sweeper may have been faster than the lock: then there is another name.
+            if let Ok(folder) = Folder::look(path)?
+                && folder.try_own()?
+            {
+                return Ok(Self {
+                    folder,
+                    counter: AtomicU64::new(0),
+                    keep: false,
+                });
+            }
         }
+    }
+
+    /// Leaves what is in it to the next sweeper.
+    pub(crate) fn leave(mut self) {
+        self.keep = true;
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
@@ -290,6 +366,10 @@ impl Workspace {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
+        if self.keep {
+            rustix::fs::rmdir(&self.folder.path).ok();
+            return;
+        }
         // What cannot be removed now is garbage in `tmp` or `trash`, and swept later.
         drop(empty(&self.folder));
         rustix::fs::rmdir(&self.folder.path).ok();
@@ -372,10 +452,4 @@ fn children(fd: &OwnedFd) -> std::result::Result<Vec<std::ffi::CString>, Errno> 
 pub(crate) fn free_bytes(folder: &Folder) -> Result<u64> {
     let stat = rustix::fs::fstatvfs(&folder.fd).at("stat file system of", &folder.path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-}
-
-/// Whether a path is there and not a directory.
-pub(crate) fn is_no_directory(path: &Path) -> bool {
-    let stat = rustix::fs::statat(CWD, path, AtFlags::empty());
-    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
 }

@@ -13,12 +13,13 @@ use rustix::io::Errno;
 use super::Store;
 use super::disk::{Folder, Staged, Workspace, free_bytes};
 use super::heritage;
-use super::record::{self, ImageRecord, LayerRecord, PathBytes};
+use super::record::{self, Change, ImageRecord, LayerRecord, PathBytes};
 use crate::blobs::Blobs;
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, Sums, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::image::Image;
 use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
 use crate::tape::Streamed;
@@ -54,36 +55,60 @@ impl<'a> Ingest<'a> {
         })
     }
 
-    /// Brings a candidate in; returns its id.
-    pub(super) fn image(&self, candidate: &Candidate) -> Result<Digest> {
-        let fresh = self.layers(&candidate.layers)?;
+    /// Brings a candidate in.
+    pub(super) fn image(&self, candidate: &Candidate) -> Result<Image> {
+        let mut fresh = Vec::new();
+        let _lock = loop {
+            self.layers(&candidate.layers, &mut fresh)?;
+            self.sync(&fresh)?;
+            // Held for as long as names and layers change, never while one is unpacked. What
+            // the store had may be gone by now: then it is unpacked, too.
+            let lock = self.store.lock_shared()?;
+            if self.has_all(&candidate.layers, &fresh)? {
+                break lock;
+            }
+        };
         let record = self.record(candidate, &fresh)?;
         // Everything that needs room on the disk comes first; from here on there are renames.
         let blobs = candidate.manifest.iter().chain([&candidate.config_blob]);
         let blobs: Vec<_> = blobs
             .map(|blob| self.stage_blob(blob))
             .collect::<Result<_>>()?;
-        let image = self.store.images.stage(
+        let image = self.store.own.images.stage(
             &record.config.file_name(),
             &record::encode(&record)?,
             &self.work,
         )?;
-        let target = format!("../images/{}", record.config.file_name());
-        let refs = &self.store.refs;
-        let names = candidate.names.iter();
-        let names = names.map(|name| refs.stage_link(&name.file_name(), &target, &self.work));
-        let names: Vec<_> = names.collect::<Result<_>>()?;
-
+        let id = &record.config;
+        let names = self
+            .store
+            .stage_names(Change::Load, &self.work, |names| {
+                names.extend(candidate.names.iter().map(|name| (name.clone(), id.clone())));
+            })?;
         self.commit_layers(&fresh)?;
-        for staged in blobs.into_iter().chain([image]).chain(names) {
+        for staged in blobs.into_iter().chain([image]) {
             staged.commit(&self.work)?;
         }
-        Ok(record.config)
+        if let Some(names) = names {
+            names.commit(&self.work)?;
+        }
+        self.store.image(id)
+    }
+
+    fn has_all(&self, layers: &[LayerBlob], fresh: &[Fresh]) -> Result<bool> {
+        for layer in layers {
+            let in_work = fresh
+                .iter()
+                .any(|done| done.record.diff_id == layer.diff_id);
+            if !in_work && !self.store.own.layers.contains(&layer.diff_id.file_name())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Verifies every layer and unpacks those the store does not have.
-    fn layers(&self, layers: &[LayerBlob]) -> Result<Vec<Fresh>> {
-        let mut fresh: Vec<Fresh> = Vec::new();
+    fn layers(&self, layers: &[LayerBlob], fresh: &mut Vec<Fresh>) -> Result<()> {
         for layer in layers {
             let label = match &layer.digest {
                 Some(digest) => format!("layer {digest}"),
@@ -92,7 +117,7 @@ impl<'a> Ingest<'a> {
             let in_work = fresh
                 .iter()
                 .any(|done| done.record.diff_id == layer.diff_id);
-            let known = in_work || self.store.layers.contains(&layer.diff_id.file_name())?;
+            let known = in_work || self.store.own.layers.contains(&layer.diff_id.file_name())?;
             self.options.report(&Progress::LayerStarted {
                 diff_id: &layer.diff_id,
                 size: layer.size,
@@ -109,7 +134,7 @@ impl<'a> Ingest<'a> {
                 diff_id: &layer.diff_id,
             });
         }
-        Ok(fresh)
+        Ok(())
     }
 
     /// A layer we have: the blob must still be what its descriptor says, and must still give this
@@ -118,9 +143,10 @@ impl<'a> Ingest<'a> {
         let blob = self.blobs.open(&layer.member)?;
         let failed = |error| Error::from_io("read", String::new(), error);
         let mark = mark_name(layer);
-        let from = self.store.layer_path(&layer.diff_id).join("from");
+        let from = self.store.own.layer_path(&layer.diff_id).join("from");
         if let (false, Some(digest), Some(mark)) = (in_work, &layer.digest, &mark)
-            && Folder::open(from.clone())?.contains(mark)?
+            && let Ok(folder) = Folder::look(from.clone())?
+            && folder.contains(mark)?
         {
             let (found, size) = digest_of(blob, digest.algorithm()).map_err(failed)?;
             return check_blob(layer, &found, size);
@@ -128,8 +154,10 @@ impl<'a> Ingest<'a> {
         let mut stream = self.stream(layer)?;
         drain(&mut stream).map_err(failed)?;
         check(layer, &stream.finish()?)?;
-        if let (false, Some(mark)) = (in_work, mark) {
-            let from = Folder::open(from)?;
+        // Without the directory the layer was removed meanwhile, and will be unpacked.
+        if let (false, Some(mark)) = (in_work, mark)
+            && let Ok(from) = Folder::look(from)?
+        {
             from.stage(&mark, b"", &self.work)?.commit(&self.work)?;
         }
         Ok(())
@@ -187,12 +215,16 @@ impl<'a> Ingest<'a> {
         Err(Error::new(ErrorKind::NoSpace, "unpack", "", cause))
     }
 
-    /// One sync for all layers, then they become visible.
-    fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
-        if !fresh.is_empty() {
-            rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path())?;
+    /// One sync for all layers.
+    fn sync(&self, fresh: &[Fresh]) -> Result<()> {
+        if fresh.is_empty() {
+            return Ok(());
         }
-        let layers = &self.store.layers;
+        rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path())
+    }
+
+    fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
+        let layers = &self.store.own.layers;
         for Fresh { record, name } in fresh {
             let to = record.diff_id.file_name();
             let flags = RenameFlags::NOREPLACE;
@@ -207,7 +239,7 @@ impl<'a> Ingest<'a> {
     }
 
     fn stage_blob(&self, blob: &Blob) -> Result<Staged<'_>> {
-        let folder = self.store.blob_folder(&blob.digest);
+        let folder = self.store.own.blob_folder(&blob.digest);
         folder.stage(blob.digest.hex(), &blob.bytes, &self.work)
     }
 
@@ -245,8 +277,8 @@ impl<'a> Ingest<'a> {
         let (record, dir) = match fresh {
             Some(fresh) => (fresh.record.clone(), self.work.path().join(&fresh.name)),
             None => (
-                self.store.layer_record(diff_id)?,
-                self.store.layer_path(diff_id),
+                self.store.own.layer_record(diff_id)?,
+                self.store.own.layer_path(diff_id),
             ),
         };
         Ok(heritage::View {

@@ -1,9 +1,8 @@
 //! Finding things in the store: names, ids, records.
 
-use super::record::{self, ImageRecord, LayerRecord};
-use super::{Folder, RECORD_MAX, Store, image_of_link};
-use crate::candidate::Blob;
-use crate::config;
+use super::Store;
+use super::record::ImageRecord;
+use super::shelf::Shelf;
 use crate::digest::{Digest, is_lower_hex};
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::Image;
@@ -38,7 +37,7 @@ impl Store {
         }
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         if digits.len() >= SHORT_ID && is_lower_hex(digits) {
-            let mut ids = self.image_ids()?;
+            let mut ids = self.all_ids()?;
             ids.retain(|id| id.hex().starts_with(digits));
             match ids.as_slice() {
                 [id] => {
@@ -70,75 +69,79 @@ impl Store {
         .with_hint("load it first: oci:DIR, oci-archive:FILE or docker-archive:FILE"))
     }
 
-    pub(super) fn by_digest(&self, digest: &Digest) -> Result<Option<Digest>> {
-        for id in self.image_ids()? {
-            if id == *digest || self.image_record(&id)?.manifest.as_ref() == Some(digest) {
-                return Ok(Some(id));
+    fn by_digest(&self, digest: &Digest) -> Result<Option<Digest>> {
+        for shelf in self.shelves()? {
+            for id in shelf.image_ids()? {
+                let is_it = || Ok(shelf.image_record(&id)?.manifest.as_ref() == Some(digest));
+                if id == *digest || is_it()? {
+                    return Ok(Some(id));
+                }
             }
         }
         Ok(None)
     }
 
-    pub(super) fn name_target(&self, name: &Reference) -> Result<Option<Digest>> {
-        let link = self.refs.read_link(&name.file_name())?;
-        link.map(|target| image_of_link(&target)).transpose()
-    }
-
-    /// Every name with the image it points at.
-    pub(super) fn all_names(&self) -> Result<Vec<(Reference, Digest)>> {
-        let mut all = Vec::new();
-        for file in self.refs.names()? {
-            let Some(name) = Reference::from_file_name(&file) else {
-                continue;
-            };
-            if let Some(id) = self.name_target(&name)? {
-                all.push((name, id));
-            }
+    /// The host's own names go before those that came with the system.
+    fn name_target(&self, name: &Reference) -> Result<Option<Digest>> {
+        if let Some(id) = self.own.generation()?.names.remove(name) {
+            return Ok(Some(id));
         }
-        all.sort();
-        Ok(all)
+        match self.shipped()? {
+            Some(shelf) => Ok(shelf.generation()?.names.remove(name)),
+            None => Ok(None),
+        }
     }
 
-    pub(super) fn image_ids(&self) -> Result<Vec<Digest>> {
-        let names = self.images.names()?;
-        let mut ids: Vec<Digest> = names
-            .iter()
-            .filter_map(|name| Digest::from_file_name(name))
-            .collect();
+    /// The ids of all images, each once.
+    fn all_ids(&self) -> Result<Vec<Digest>> {
+        let mut ids = Vec::new();
+        for shelf in self.shelves()? {
+            ids.extend(shelf.image_ids()?);
+        }
         ids.sort();
+        ids.dedup();
         Ok(ids)
     }
 
-    pub(super) fn image_record(&self, id: &Digest) -> Result<ImageRecord> {
-        let bytes = self.images.read(&id.file_name(), RECORD_MAX)?;
-        record::decode(&bytes).map_err(|error| error.within(&format!("image {id}")))
-    }
-
-    pub(super) fn layer_record(&self, diff_id: &Digest) -> Result<LayerRecord> {
-        let folder = Folder::open(self.layer_path(diff_id))?;
-        let bytes = folder.read("meta.json", RECORD_MAX)?;
-        record::decode(&bytes).map_err(|error| error.within(&format!("layer {diff_id}")))
+    /// Where an image is.
+    pub(super) fn shelf_of(&self, id: &Digest) -> Result<(&Shelf, ImageRecord)> {
+        match self.own.image_record(id) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.shipped()? {
+                Some(shelf) => Ok((shelf, shelf.image_record(id)?)),
+                None => Err(error),
+            },
+            found => Ok((&self.own, found?)),
+        }
     }
 
     pub(super) fn image(&self, id: &Digest) -> Result<Image> {
-        self.named_image(id, &self.all_names()?)
+        match self.own.image(id, &self.own.generation()?) {
+            Err(error) if error.kind() == ErrorKind::NotFound => match self.shipped()? {
+                Some(shelf) => Ok(shipped(shelf.image(id, &shelf.generation()?)?)),
+                None => Err(error),
+            },
+            found => found,
+        }
     }
 
-    pub(super) fn named_image(&self, id: &Digest, names: &[(Reference, Digest)]) -> Result<Image> {
-        let record = self.image_record(id)?;
-        let bytes = self.blob_folder(id).read(id.hex(), RECORD_MAX)?;
-        let blob = Blob {
-            digest: id.clone(),
-            bytes,
-        };
-        crate::layout::verify(&blob)?;
-        let config = config::parse(&blob.bytes)?.image;
-        let own = names.iter().filter(|(_, target)| target == id);
-        let names = own.map(|(name, _)| name.clone()).collect();
-        Ok(Image {
-            record,
-            names,
-            config,
-        })
+    pub(super) fn all_images(&self) -> Result<Vec<Image>> {
+        let names = self.own.generation()?;
+        let ids = self.own.image_ids()?;
+        let own = ids.iter().map(|id| self.own.image(id, &names));
+        let mut images: Vec<Image> = own.collect::<Result<_>>()?;
+        if let Some(shelf) = self.shipped()? {
+            let names = shelf.generation()?;
+            for id in shelf.image_ids()?.iter().filter(|id| !ids.contains(id)) {
+                images.push(shipped(shelf.image(id, &names)?));
+            }
+        }
+        Ok(images)
+    }
+}
+
+fn shipped(image: Image) -> Image {
+    Image {
+        shipped: true,
+        ..image
     }
 }

@@ -1,24 +1,30 @@
 //! The store: plain directories and small files, no daemon, no database.
 //!
-//! `docs/store.md` describes what is on disk. Registries, parallel unpacking, garbage collection
-//! and generations will come in beside [`ingest`] and [`removal`]; the layout already has their
-//! places.
+//! `docs/store.md` describes what is on disk.
 
+mod collection;
 mod disk;
 mod heritage;
 mod ingest;
 mod lookup;
+mod names;
 pub(crate) mod record;
 mod removal;
+mod shelf;
+mod spare;
 
-pub(crate) use disk::{Folder, empty, is_no_directory};
+pub use collection::{Collected, Usage};
+pub(crate) use disk::{Folder, empty};
+pub use names::GenerationInfo;
+pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::candidate::{self, Wish};
 use crate::container::{Container, ContainerId};
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::image::{Image, Removed};
 use crate::load::LoadOptions;
@@ -27,6 +33,7 @@ use crate::source::Source;
 use disk::{Lock, Workspace};
 use ingest::Ingest;
 use record::Format;
+use shelf::{Shelf, check_format, is_no_directory};
 
 /// Largest record or configuration of ours, in bytes: with room over what a load lets in.
 const RECORD_MAX: u64 = 128 << 20;
@@ -35,14 +42,13 @@ const RECORD_MAX: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct Store {
     top: Folder,
-    sha256: Folder,
-    sha512: Folder,
-    layers: Folder,
-    images: Folder,
-    refs: Folder,
+    own: Shelf,
     containers: Folder,
     tmp: Folder,
     trash: Folder,
+    /// Where a second store may be that came with the system.
+    shipped_at: Option<PathBuf>,
+    shipped: OnceLock<Option<Shelf>>,
 }
 
 impl Store {
@@ -56,6 +62,15 @@ impl Store {
             ErrorKind::Denied => error.with_hint("run as root, or name another store"),
             _ => error,
         })
+    }
+
+    /// Looks for images also in `<root>/store`, which comes with the system and is only read: the
+    /// host's own names go before its. It may be missing. A load never counts on a layer of it,
+    /// because an update of the system may take that away.
+    #[must_use]
+    pub fn with_shipped(mut self, root: &Path) -> Self {
+        self.shipped_at = Some(root.to_owned());
+        self
     }
 
     fn open_at(root: &Path) -> Result<Self> {
@@ -72,34 +87,48 @@ impl Store {
         let root = std::fs::canonicalize(root).at("open", root)?;
         let top = Folder::open_or_make(root.join("store"))?;
         top.make_private()?;
+        let is_new = !top.contains("format")?;
+        if !is_new {
+            check_format(&top)?;
+        }
         let folder = |name: &str| Folder::open_or_make(top.path().join(name));
-        folder("blobs")?;
         let store = Self {
-            sha256: folder("blobs/sha256")?,
-            sha512: folder("blobs/sha512")?,
-            layers: folder("layers")?,
-            images: folder("images")?,
-            refs: folder("refs")?,
+            own: Shelf::open_or_make(top.path())?,
             containers: folder("containers")?,
             tmp: folder("tmp")?,
             trash: folder("trash")?,
             top,
+            shipped_at: None,
+            shipped: OnceLock::new(),
         };
-        store.check_format()?;
+        if is_new {
+            store.fill_spare()?;
+            let work = Workspace::new(&store.tmp)?;
+            let format = record::encode(&Format::current())?;
+            store.top.stage("format", &format, &work)?.commit(&work)?;
+        }
         Ok(store)
     }
 
-    fn check_format(&self) -> Result<()> {
-        if !self.top.contains("format")? {
-            let _lock = Lock::shared(&self.top)?;
-            let work = Workspace::new(&self.tmp)?;
-            let format = record::encode(&Format::current())?;
-            self.top.stage("format", &format, &work)?.commit(&work)?;
+    /// The store that came with the system, opened when it is first asked for.
+    fn shipped(&self) -> Result<Option<&Shelf>> {
+        let Some(root) = &self.shipped_at else {
+            return Ok(None);
+        };
+        if self.shipped.get().is_none() {
+            let shelf = Shelf::shipped(root)?;
+            self.shipped.get_or_init(|| shelf);
         }
-        let bytes = self.top.read("format", RECORD_MAX)?;
-        let format: Format = record::decode(&bytes)
-            .map_err(|error| error.within(&quoted(self.top.path().join("format"))))?;
-        format.check()
+        Ok(self.shipped.get().and_then(Option::as_ref))
+    }
+
+    /// The host's own, then the system's.
+    fn shelves(&self) -> Result<impl Iterator<Item = &Shelf>> {
+        Ok(std::iter::once(&self.own).chain(self.shipped()?))
+    }
+
+    fn lock_shared(&self) -> Result<Lock> {
+        Lock::shared(&self.top)
     }
 
     /// Loads the images of a source: each blob verified, each layer unpacked once, each image
@@ -114,19 +143,19 @@ impl Store {
     /// or `Io`. The store is then as it was before, except for images that stand before the bad
     /// one in the source.
     pub fn load(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
-        self.sweep()?;
-        let loaded = self.load_shared(source, options);
+        self.empty_trash()?;
+        let loaded = self.load_all(source, options);
         if loaded.is_err() {
             // A failure between two renames, which a full disk can still cause.
             if let Ok(Some(_lock)) = Lock::try_exclusive(&self.top) {
-                self.drop_unused().ok();
+                self.collect_locked().ok();
             }
+            self.empty_trash().ok();
         }
         loaded
     }
 
-    fn load_shared(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
-        let _lock = Lock::shared(&self.top)?;
+    fn load_all(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let wish = Wish {
             platform,
@@ -136,12 +165,14 @@ impl Store {
         let mut images = Vec::new();
         for candidate in &candidates {
             let ingest = Ingest::new(self, &blobs, options)?;
-            let id = ingest
+            let image = ingest
                 .image(candidate)
                 .map_err(|error| error.within(&source.to_string()))?;
-            images.push(id);
+            images.push(image);
         }
-        images.iter().map(|id| self.image(id)).collect()
+        // What a full disk has no room for is not missed before something is removed.
+        self.fill_spare().ok();
+        Ok(images)
     }
 
     /// Finds an image by name, by id, or by a beginning of its id that no other image shares.
@@ -149,7 +180,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Ambiguous`, or `Invalid` when it can be neither name nor id.
     pub fn resolve(&self, name_or_id: &str) -> Result<Image> {
-        let _lock = Lock::shared(&self.top)?;
+        let _lock = self.lock_shared()?;
         self.image(&self.find(name_or_id)?.id)
     }
 
@@ -158,11 +189,8 @@ impl Store {
     /// # Errors
     /// `Corrupt` or `Io`.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let _lock = Lock::shared(&self.top)?;
-        let ids = self.image_ids()?;
-        let names = self.all_names()?;
-        let images = ids.iter().map(|id| self.named_image(id, &names));
-        let mut images: Vec<Image> = images.collect::<Result<_>>()?;
+        let _lock = self.lock_shared()?;
+        let mut images = self.all_images()?;
         images.sort_by(|a, b| {
             b.created()
                 .cmp(&a.created())
@@ -171,15 +199,17 @@ impl Store {
         Ok(images)
     }
 
-    /// Takes a name away; with its last name the image goes, and the layers no other image uses.
-    /// Given an id, the image goes if it has one name or none.
+    /// Takes a name away; with its last name the image goes, and the layers no other image uses,
+    /// and the generations that knew it. Given an id, the image goes if it has one name or none.
+    ///
+    /// This returns as soon as all is out of sight; [`Store::empty_trash`] gives the room back.
     ///
     /// # Errors
     /// `InUse` while a container was made from the image or, for an id, when it has several names;
     /// `NotFound`, `Ambiguous`, `Invalid`, `Io`.
     pub fn remove(&self, name_or_id: &str) -> Result<Removed> {
         let _lock = Lock::exclusive(&self.top)?;
-        self.remove_locked(name_or_id)
+        self.with_spare(|| self.remove_locked(name_or_id))
     }
 
     /// Makes the files of a container: its writable layer, and a lease that keeps the image.
@@ -188,9 +218,9 @@ impl Store {
     /// `Invalid` for a bad id, `AlreadyExists`, `NotFound` when the image was removed meanwhile.
     pub fn create_container(&self, id: &str, image: &Image) -> Result<Container> {
         let id = ContainerId::parse(id)?;
-        let _lock = Lock::shared(&self.top)?;
-        let record = self.image_record(image.id())?;
-        Container::create(&self.containers, id, &record, self.lower(&record))
+        let _lock = self.lock_shared()?;
+        let (shelf, record) = self.shelf_of(image.id())?;
+        Container::create(&self.containers, id, &record, shelf.lower(&record))
     }
 
     /// A container made before.
@@ -199,17 +229,17 @@ impl Store {
     /// `NotFound`, `Invalid`, `Corrupt`.
     pub fn container(&self, id: &str) -> Result<Container> {
         let id = ContainerId::parse(id)?;
-        let _lock = Lock::shared(&self.top)?;
+        let _lock = self.lock_shared()?;
         let image = self.lease(id.as_str())?.ok_or_else(|| {
             let cause = "no such container in the store";
             Error::new(ErrorKind::NotFound, "find", quoted(id.as_str()), cause)
         })?;
-        let record = self.image_record(&image)?;
+        let (shelf, record) = self.shelf_of(&image)?;
         Ok(Container::existing(
             &self.containers,
             &id,
             &record,
-            self.lower(&record),
+            shelf.lower(&record),
         ))
     }
 
@@ -230,42 +260,20 @@ impl Store {
     /// `NotFound`, `Invalid`, `Io`.
     pub fn remove_container(&self, id: &str) -> Result<()> {
         let id = ContainerId::parse(id)?;
-        let _lock = Lock::shared(&self.top)?;
+        let _lock = self.lock_shared()?;
         let trash = Workspace::new(&self.trash)?;
         self.containers.discard(id.as_str(), &trash)
     }
 
-    /// What a crash left in `tmp` and `trash`, when nobody else works in the store.
-    fn sweep(&self) -> Result<()> {
-        let empty_now = |folder: &Folder| Ok(folder.names()?.is_empty());
-        if empty_now(&self.tmp)? && empty_now(&self.trash)? {
-            return Ok(());
-        }
-        if let Some(_lock) = Lock::try_exclusive(&self.top)? {
-            empty(&self.tmp)?;
-            empty(&self.trash)?;
-        }
-        Ok(())
-    }
-
-    /// `blobs/sha256`, as in an OCI layout.
-    fn blob_folder(&self, digest: &Digest) -> &Folder {
-        match digest.algorithm() {
-            Algorithm::Sha256 => &self.sha256,
-            Algorithm::Sha512 => &self.sha512,
-        }
-    }
-
-    fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.layers.path().join(diff_id.file_name())
-    }
-
-    /// The directories of an image, highest first, without those a higher one hides whole.
-    fn lower(&self, record: &ImageRecord) -> Vec<PathBuf> {
-        let shown = record.layers.iter().skip(record.hidden).rev();
-        shown
-            .map(|diff_id| self.layer_path(diff_id).join("fs"))
-            .collect()
+    /// Gives back the room of what was removed, and of what a crash left in `tmp`: whatever nobody
+    /// holds a lock on. It may take as long as the images were large; loads, starts and removals
+    /// do not wait for it.
+    ///
+    /// # Errors
+    /// `Io`, `Denied`.
+    pub fn empty_trash(&self) -> Result<()> {
+        self.tmp.sweep()?;
+        self.trash.sweep()
     }
 
     /// The image a container keeps; none when there is no such container.

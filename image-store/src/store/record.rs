@@ -1,13 +1,16 @@
 //! The store's own small files, as they are on disk. `docs/store.md` is their description.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::reference::Reference;
 use crate::unpack::RootAttributes;
 
 /// The version of everything in this file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// `format`: what kind of store this is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +38,55 @@ impl Format {
             quoted(&self.driver)
         );
         Err(Error::new(ErrorKind::Unsupported, "open", "store", cause)
-            .with_hint("another version of hostrun made this store"))
+            .with_hint("another version of hostrun made it; move it away and load its images again"))
+    }
+}
+
+/// `generations/<number>`: all names, as they were from one change to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Generation {
+    pub(crate) version: u32,
+    pub(crate) number: u64,
+    /// Seconds since 1970.
+    pub(crate) made: u64,
+    pub(crate) change: Change,
+    pub(crate) names: BTreeMap<Reference, Digest>,
+}
+
+impl Generation {
+    /// Before the first change.
+    pub(crate) fn none() -> Self {
+        Self {
+            version: VERSION,
+            number: 0,
+            made: 0,
+            change: Change::Load,
+            names: BTreeMap::new(),
+        }
+    }
+}
+
+/// What made a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Change {
+    /// An image came in under a name.
+    Load,
+    /// A name was given to an image.
+    Tag,
+    /// A name was taken away.
+    Remove,
+}
+
+impl Change {
+    /// As it stands in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Tag => "tag",
+            Self::Remove => "remove",
+        }
     }
 }
 
@@ -135,6 +186,12 @@ impl Versioned for Format {
     }
 }
 
+impl Versioned for Generation {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 impl Versioned for ImageRecord {
     fn version(&self) -> u32 {
         self.version
@@ -189,6 +246,7 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             drop(decode::<ImageRecord>(&bytes));
             drop(decode::<LayerRecord>(&bytes));
+            drop(decode::<Generation>(&bytes));
             drop(decode::<Format>(&bytes));
         }
     }
@@ -196,8 +254,9 @@ mod tests {
     #[test]
     fn other_formats_are_refused() {
         for text in [
-            r#"{"version":2,"driver":"dirs"}"#,
-            r#"{"version":1,"driver":"erofs"}"#,
+            r#"{"version":1,"driver":"dirs"}"#,
+            r#"{"version":3,"driver":"dirs"}"#,
+            r#"{"version":2,"driver":"erofs"}"#,
         ] {
             assert!(decode::<Format>(text.as_bytes()).unwrap().check().is_err());
         }

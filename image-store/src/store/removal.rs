@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::disk::Workspace;
-use super::{Store, record::ImageRecord};
+use super::record::{Change, ImageRecord};
+use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::Removed;
@@ -16,12 +17,9 @@ impl Store {
     /// [`Store::remove`] under the exclusive lock.
     pub(super) fn remove_locked(&self, text: &str) -> Result<Removed> {
         let found = self.find(text)?;
-        let names: Vec<Reference> = self
-            .all_names()?
-            .into_iter()
-            .filter(|(_, id)| *id == found.id)
-            .map(|(name, _)| name)
-            .collect();
+        let all = self.own.generation()?.names;
+        let own = all.into_iter().filter(|(_, id)| *id == found.id);
+        let names: Vec<Reference> = own.map(|(name, _)| name).collect();
         if let (Some(name), true) = (&found.name, names.len() > 1) {
             self.untag(std::slice::from_ref(name))?;
             return Ok(Removed {
@@ -37,8 +35,19 @@ impl Store {
             );
         }
         self.refuse_leased(text, &found.id)?;
-        let record = self.image_record(&found.id)?;
+        let record = self.own.image_record(&found.id).map_err(|error| {
+            match self.shelf_of(&found.id) {
+                Ok(_) => Error::new(
+                    ErrorKind::Denied,
+                    "remove image",
+                    quoted(text),
+                    "it came with the system",
+                ),
+                Err(_) => error,
+            }
+        })?;
         self.untag(&names)?;
+        self.forget_image(&found.id)?;
         let layers = self.remove_image(&record)?;
         Ok(Removed {
             untagged: names,
@@ -47,11 +56,26 @@ impl Store {
         })
     }
 
-    fn untag(&self, names: &[Reference]) -> Result<()> {
-        for name in names {
-            self.refs.unlink(&name.file_name())?;
+    fn untag(&self, gone: &[Reference]) -> Result<()> {
+        let work = Workspace::new(&self.tmp)?;
+        self.change_names(Change::Remove, &work, |names| {
+            names.retain(|name, _| !gone.contains(name));
+        })
+    }
+
+    /// Nobody can go back to a time whose images are gone.
+    fn forget_image(&self, id: &Digest) -> Result<()> {
+        let knew = |number: &u64| {
+            let generation = self.own.generation_of(*number);
+            generation.is_ok_and(|generation| generation.names.values().any(|other| other == id))
+        };
+        let numbers: Vec<u64> = self.own.numbers()?.into_iter().filter(knew).collect();
+        if numbers.is_empty() {
+            return Ok(());
         }
-        self.refs.sync()
+        let _names = self.lock_names()?;
+        self.forget(numbers)?;
+        self.own.generations.sync()
     }
 
     fn refuse_leased(&self, text: &str, id: &Digest) -> Result<()> {
@@ -69,33 +93,35 @@ impl Store {
     }
 
     fn remove_image(&self, record: &ImageRecord) -> Result<Vec<Digest>> {
-        self.images.unlink(&record.config.file_name())?;
-        self.images.sync()?;
+        self.own.images.unlink(&record.config.file_name())?;
         let mut gone = self.drop_unused()?;
         gone.retain(|layer| record.layers.contains(layer));
         Ok(gone)
     }
 
-    /// Removes layers and blobs that no image uses. Only under the exclusive lock: a load in
-    /// progress counts on layers its image does not name yet.
+    /// Takes layers and blobs that no image uses out of sight. Only under the exclusive lock: a
+    /// load that commits counts on layers its image does not name yet.
     pub(super) fn drop_unused(&self) -> Result<Vec<Digest>> {
         let mut used: BTreeSet<Digest> = BTreeSet::new();
-        for id in self.image_ids()? {
-            let record = self.image_record(&id)?;
+        for id in self.own.image_ids()? {
+            let record = self.own.image_record(&id)?;
             used.extend(record.layers);
             used.extend(record.manifest);
             used.insert(id);
         }
+        // Images first, and for good: a layer must not be missing while its image is there.
+        self.own.images.sync()?;
         let trash = Workspace::new(&self.trash)?;
         let mut gone = Vec::new();
-        for name in self.layers.names()? {
-            if let Some(layer) = Digest::from_file_name(&name).filter(|d| !used.contains(d)) {
-                self.layers.discard(&name, &trash)?;
+        for layer in self.own.layer_ids()? {
+            if !used.contains(&layer) {
+                self.own.layers.discard(&layer.file_name(), &trash)?;
                 gone.push(layer);
             }
         }
-        self.layers.sync()?;
-        for (algorithm, folder) in [("sha256", &self.sha256), ("sha512", &self.sha512)] {
+        trash.leave();
+        let (sha256, sha512) = (&self.own.sha256, &self.own.sha512);
+        for (algorithm, folder) in [("sha256", sha256), ("sha512", sha512)] {
             for hex in folder.names()? {
                 let blob = Digest::parse(&format!("{algorithm}:{hex}"));
                 if blob.is_ok_and(|blob| !used.contains(&blob)) {

@@ -1,0 +1,154 @@
+//! Garbage: what no name, no generation and no container leads to.
+//!
+//! Marking and taking out of sight happen under the exclusive lock and cost a rename for each dead
+//! layer; deleting comes after it and disturbs nobody.
+
+use std::collections::BTreeSet;
+
+use super::disk::{Folder, Lock};
+use super::{Store, image_of_link};
+use crate::digest::Digest;
+use crate::error::Result;
+
+/// What [`Store::collect`] took away.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Images that nothing led to.
+    pub images: Vec<Digest>,
+    /// Layers no image uses any more.
+    pub layers: Vec<Digest>,
+    /// Bytes of file data in those layers.
+    pub bytes: u64,
+}
+
+/// What a part of the store takes and what of it would be given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// All images.
+    pub images: usize,
+    /// Those that a container was made from.
+    pub images_in_use: usize,
+    /// Bytes of file data in all layers.
+    pub image_bytes: u64,
+    /// Bytes of layers that only images without a container use.
+    pub reclaimable_bytes: u64,
+    /// All containers.
+    pub containers: usize,
+    /// All layers.
+    pub layers: usize,
+    /// Pieces of work in progress, or left by a crash.
+    pub in_work: usize,
+    /// Removed and not deleted so far.
+    pub in_trash: usize,
+}
+
+impl Store {
+    /// Removes every image that no name, no kept generation and no container leads to, and every
+    /// layer without an image; [`Store::empty_trash`] gives the room back.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn collect(&self) -> Result<Collected> {
+        let _lock = Lock::exclusive(&self.top)?;
+        self.with_spare(|| self.collect_locked())
+    }
+
+    /// Forgets the ways back: every generation but the current one, and then collects. With `all`
+    /// also names go whose image no container was made from.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NoSpace`, `Io`.
+    pub fn prune(&self, all: bool) -> Result<Collected> {
+        let _lock = Lock::exclusive(&self.top)?;
+        self.with_spare(|| self.prune_locked(all))
+    }
+
+    fn prune_locked(&self, all: bool) -> Result<Collected> {
+        if all {
+            let leased = self.leased()?;
+            let work = super::Workspace::new(&self.tmp)?;
+            self.change_names(super::Change::Remove, &work, |names| {
+                names.retain(|_, id| leased.contains(id));
+            })?;
+        }
+        {
+            let _names = self.lock_names()?;
+            self.forget(self.own.numbers()?)?;
+            self.own.generations.sync()?;
+        }
+        self.collect_locked()
+    }
+
+    /// [`Store::collect`] under the exclusive lock.
+    pub(super) fn collect_locked(&self) -> Result<Collected> {
+        let mut reached = self.leased()?;
+        for number in self.own.numbers()? {
+            reached.extend(self.own.generation_of(number)?.names.into_values());
+        }
+        let mut images = self.own.image_ids()?;
+        images.retain(|id| !reached.contains(id));
+        for id in &images {
+            self.own.images.unlink(&id.file_name())?;
+        }
+        let sizes = self.layer_sizes();
+        let layers = self.drop_unused()?;
+        let size = |layer: &Digest| sizes.iter().find(|(id, _)| id == layer);
+        let bytes = layers.iter().filter_map(size).map(|(_, bytes)| bytes).sum();
+        Ok(Collected {
+            images,
+            layers,
+            bytes,
+        })
+    }
+
+    /// The images that containers were made from. A container whose lease cannot be read keeps
+    /// nothing: it cannot be started again either.
+    fn leased(&self) -> Result<BTreeSet<Digest>> {
+        let mut leased = BTreeSet::new();
+        for container in self.containers()? {
+            let path = self.containers.path().join(&container);
+            let link = Folder::look(path)?.ok();
+            let link = link.map(|folder| folder.read_link("lease")).transpose()?;
+            leased.extend(link.flatten().and_then(|link| image_of_link(&link).ok()));
+        }
+        Ok(leased)
+    }
+
+    /// Bytes of each layer; one whose record is damaged counts nothing.
+    fn layer_sizes(&self) -> Vec<(Digest, u64)> {
+        let layers = self.own.layer_ids().unwrap_or_default();
+        let size = |id: Digest| {
+            let bytes = self.own.layer_record(&id).map_or(0, |record| record.bytes);
+            (id, bytes)
+        };
+        layers.into_iter().map(size).collect()
+    }
+
+    /// What the store holds.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub fn usage(&self) -> Result<Usage> {
+        let _lock = self.lock_shared()?;
+        let leased = self.leased()?;
+        let mut kept: BTreeSet<Digest> = BTreeSet::new();
+        let ids = self.own.image_ids()?;
+        for id in ids.iter().filter(|id| leased.contains(id)) {
+            kept.extend(self.own.image_record(id)?.layers);
+        }
+        let sizes = self.layer_sizes();
+        let idle = sizes.iter().filter(|(id, _)| !kept.contains(id));
+        Ok(Usage {
+            images: ids.len(),
+            images_in_use: ids.iter().filter(|id| leased.contains(id)).count(),
+            image_bytes: sizes.iter().map(|(_, bytes)| bytes).sum(),
+            reclaimable_bytes: idle.map(|(_, bytes)| bytes).sum(),
+            containers: self.containers()?.len(),
+            layers: sizes.len(),
+            in_work: self.tmp.names()?.len(),
+            in_trash: self.trash.names()?.len(),
+        })
+    }
+}
