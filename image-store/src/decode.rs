@@ -2,6 +2,7 @@
 //! what comes out, with a limit on how much that may be.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,6 +10,9 @@ use crate::limits::Limits;
 
 /// Bytes of one buffer.
 const BUFFER: usize = 256 * 1024;
+
+/// Blocks the first half may be ahead of the second.
+const AHEAD: usize = 4;
 
 /// How a layer is compressed. For OCI images the media type decides and is a contract; nothing is
 /// guessed from the bytes.
@@ -34,16 +38,14 @@ pub(crate) struct Digesting<R> {
     inner: R,
     hasher: Hasher,
     count: u64,
-    limit: u64,
 }
 
 impl<R: Read> Digesting<R> {
-    pub(crate) fn new(inner: R, algorithm: Algorithm, limit: u64) -> Self {
+    pub(crate) fn new(inner: R, algorithm: Algorithm) -> Self {
         Self {
             inner,
             hasher: Hasher::new(algorithm),
             count: 0,
-            limit,
         }
     }
 
@@ -58,19 +60,17 @@ impl<R: Read> Read for Digesting<R> {
         let count = self.inner.read(buffer)?;
         self.hasher.update(buffer.get(..count).unwrap_or_default());
         self.count += count as u64;
-        if self.count > self.limit {
-            let cause = format!("more than {} bytes come out of the blob", self.limit);
-            return Err(Error::new(ErrorKind::TooLarge, "read", "", cause).into_io());
-        }
         Ok(count)
     }
 }
 
 type Blob<R> = BufReader<Digesting<R>>;
 
-/// The plain tar stream of a layer blob, hashed on both sides.
-pub(crate) struct LayerStream<R: Read> {
-    inner: BufReader<Digesting<Decoder<R>>>,
+/// First half of the way: reads a blob, hashes it, inflates it.
+struct Inflating<R: Read> {
+    decoder: Decoder<R>,
+    count: u64,
+    limit: u64,
 }
 
 enum Decoder<R: Read> {
@@ -87,6 +87,70 @@ impl<R: Read> Read for Decoder<R> {
             Self::Zstd(decoder) => decoder.read(buffer),
         }
     }
+}
+
+impl<R: Read> Inflating<R> {
+    /// Fills a block; one that is not full is the last.
+    fn block(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        block.resize(BUFFER, 0);
+        let mut filled = 0;
+        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.decoder.read(rest) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        block.truncate(filled);
+        self.count += filled as u64;
+        if self.count > self.limit {
+            let cause = format!("more than {} bytes come out of the blob", self.limit);
+            return Err(Error::new(ErrorKind::TooLarge, "read", "", cause).into_io());
+        }
+        Ok(())
+    }
+
+    /// What the blob came to.
+    fn finish(self) -> io::Result<(Digest, u64)> {
+        let mut blob = match self.decoder {
+            Decoder::None(blob) => *blob,
+            Decoder::Gzip(decoder) => decoder.into_inner(),
+            Decoder::Zstd(decoder) => decoder.finish(),
+        };
+        // Nothing may stand behind the compressed stream; the sum would still cover it.
+        if !blob.fill_buf()?.is_empty() {
+            let cause = "data after the end of the compressed stream";
+            return Err(Error::corrupt("read", "", cause).into_io());
+        }
+        Ok(blob.into_inner().finish())
+    }
+}
+
+/// Where blocks come from: made on this thread when they are wanted, or by another one ahead.
+enum Feed<R: Read> {
+    Here(Option<Inflating<R>>),
+    There {
+        blocks: Receiver<Passed>,
+        /// Blocks that were used go back, so that there are never more than a few.
+        used: SyncSender<Vec<u8>>,
+    },
+}
+
+/// What the first half passes on.
+enum Passed {
+    Block(Vec<u8>),
+    End(io::Result<(Digest, u64)>),
+}
+
+/// The plain tar stream of a layer blob, hashed on both sides.
+pub(crate) struct LayerStream<R: Read> {
+    feed: Feed<R>,
+    hasher: Hasher,
+    block: Vec<u8>,
+    at: usize,
+    /// What the blob came to, once the stream is at its end.
+    blob: Option<(Digest, u64)>,
 }
 
 /// What both hashes of a layer came to.
@@ -108,7 +172,7 @@ impl<R: Read> LayerStream<R> {
         algorithms: (Algorithm, Algorithm),
         limits: &Limits,
     ) -> Result<Self> {
-        let blob = Digesting::new(blob, algorithms.0, u64::MAX);
+        let blob = Digesting::new(blob, algorithms.0);
         let blob = BufReader::with_capacity(BUFFER, blob);
         let decoder = match compression {
             Compression::None => Decoder::None(Box::new(blob)),
@@ -117,53 +181,133 @@ impl<R: Read> LayerStream<R> {
             }
             Compression::Zstd => Decoder::Zstd(Box::new(zstd_decoder(blob)?)),
         };
-        let plain = Digesting::new(decoder, algorithms.1, limits.output_of(size));
         Ok(Self {
-            inner: BufReader::with_capacity(BUFFER, plain),
+            feed: Feed::Here(Some(Inflating {
+                decoder,
+                count: 0,
+                limit: limits.output_of(size),
+            })),
+            hasher: Hasher::new(algorithms.1),
+            block: Vec::new(),
+            at: 0,
+            blob: None,
         })
     }
 
     /// Reads both streams to their ends and tells the sums.
     pub(crate) fn finish(mut self) -> Result<Sums> {
         let failed = |error| Error::from_io("read", String::new(), error);
-        drain(&mut self.inner).map_err(failed)?;
-        let plain = self.inner.into_inner();
-        let (diff, decoder) = (plain.hasher.finish(), plain.inner);
-        let mut blob = match decoder {
-            Decoder::None(blob) => *blob,
-            Decoder::Gzip(decoder) => decoder.into_inner(),
-            Decoder::Zstd(decoder) => decoder.finish(),
-        };
-        // Nothing may stand behind the compressed stream; the sum would still cover it.
-        if !blob.fill_buf().map_err(failed)?.is_empty() {
-            return Err(Error::corrupt(
-                "read",
-                "",
-                "data after the end of the compressed stream",
-            ));
-        }
-        let (blob, blob_size) = blob.into_inner().finish();
+        drain(&mut self).map_err(failed)?;
+        let (blob, blob_size) = self
+            .blob
+            .ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
         Ok(Sums {
             blob,
             blob_size,
-            diff,
+            diff: self.hasher.finish(),
         })
+    }
+
+    /// The next block; empty at the end of the stream.
+    fn next_block(&mut self) -> io::Result<()> {
+        self.at = 0;
+        self.block.clear();
+        match &mut self.feed {
+            Feed::Here(inflating) => {
+                let Some(source) = inflating else {
+                    return Ok(());
+                };
+                source.block(&mut self.block)?;
+                if self.block.is_empty() {
+                    self.blob = inflating.take().map(Inflating::finish).transpose()?;
+                }
+            }
+            Feed::There { blocks, used } => {
+                // Nobody there to take it: the first half has ended.
+                used.try_send(std::mem::take(&mut self.block)).ok();
+                match blocks.recv() {
+                    Ok(Passed::Block(block)) => self.block = block,
+                    Ok(Passed::End(sums)) => self.blob = Some(sums?),
+                    // It said its end before.
+                    Err(_gone) => {}
+                }
+            }
+        }
+        self.hasher.update(&self.block);
+        Ok(())
+    }
+}
+
+impl<R: Read + Send + 'static> LayerStream<R> {
+    /// Reads and inflates on a thread of its own, a few blocks ahead of who reads from here. Where
+    /// no thread is to be had, everything goes on here.
+    pub(crate) fn apart(mut self) -> Self {
+        let Feed::Here(inflating) = &mut self.feed else {
+            return self;
+        };
+        let (passed, blocks) = sync_channel(AHEAD);
+        let (used, again) = sync_channel(AHEAD + 2);
+        let shared = std::sync::Arc::new(std::sync::Mutex::new(inflating.take()));
+        let own = std::sync::Arc::clone(&shared);
+        let run = move || {
+            let taken = own.lock().ok().and_then(|mut source| source.take());
+            if let Some(source) = taken {
+                run_ahead(source, &passed, &again);
+            }
+        };
+        match std::thread::Builder::new().spawn(run) {
+            Ok(_thread) => self.feed = Feed::There { blocks, used },
+            Err(_none) => *inflating = shared.lock().ok().and_then(|mut source| source.take()),
+        }
+        self
+    }
+}
+
+/// The first half on its own thread; ends with the stream, or when nobody listens any more.
+fn run_ahead<R: Read>(
+    mut source: Inflating<R>,
+    passed: &SyncSender<Passed>,
+    again: &Receiver<Vec<u8>>,
+) {
+    loop {
+        let mut block = again.try_recv().unwrap_or_default();
+        match source.block(&mut block) {
+            Err(error) => {
+                passed.send(Passed::End(Err(error))).ok();
+                return;
+            }
+            Ok(()) if block.is_empty() => {
+                passed.send(Passed::End(source.finish())).ok();
+                return;
+            }
+            Ok(()) => {
+                if passed.send(Passed::Block(block)).is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 
 impl<R: Read> Read for LayerStream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer)
+        let mut ready = self.fill_buf()?;
+        let count = ready.read(buffer)?;
+        self.consume(count);
+        Ok(count)
     }
 }
 
 impl<R: Read> BufRead for LayerStream<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.inner.fill_buf()
+        if self.at >= self.block.len() && self.blob.is_none() {
+            self.next_block()?;
+        }
+        Ok(self.block.get(self.at..).unwrap_or_default())
     }
 
     fn consume(&mut self, amount: usize) {
-        self.inner.consume(amount);
+        self.at += amount;
     }
 }
 
@@ -180,7 +324,7 @@ pub(crate) fn drain(reader: &mut impl BufRead) -> io::Result<()> {
 
 /// The digest and size of a blob, read to its end.
 pub(crate) fn digest_of(blob: impl Read, algorithm: Algorithm) -> io::Result<(Digest, u64)> {
-    let mut reader = BufReader::with_capacity(BUFFER, Digesting::new(blob, algorithm, u64::MAX));
+    let mut reader = BufReader::with_capacity(BUFFER, Digesting::new(blob, algorithm));
     drain(&mut reader)?;
     Ok(reader.into_inner().finish())
 }

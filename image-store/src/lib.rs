@@ -42,6 +42,7 @@ mod load;
 mod manifest;
 mod overlay;
 mod platform;
+mod recipe;
 mod reference;
 mod source;
 mod store;
@@ -59,4 +60,6 @@ pub use overlay::RootOptions;
 pub use platform::Platform;
 pub use reference::Reference;
 pub use source::Source;
-pub use store::{Change, Collected, GenerationInfo, Store, Usage};
+pub use store::{
+    Change, Collected, Damage, GenerationInfo, Part, Repaired, Store, Usage, Verified,
+};

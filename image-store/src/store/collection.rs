@@ -105,7 +105,7 @@ impl Store {
 
     /// The images that containers were made from. A container whose lease cannot be read keeps
     /// nothing: it cannot be started again either.
-    fn leased(&self) -> Result<BTreeSet<Digest>> {
+    pub(super) fn leased(&self) -> Result<BTreeSet<Digest>> {
         let mut leased = BTreeSet::new();
         for container in self.containers()? {
             let path = self.containers.path().join(&container);

@@ -196,13 +196,27 @@ impl Folder {
         })
     }
 
-    /// Writes a new file in a directory that is itself still below `tmp`; the sync comes later.
-    pub(crate) fn create(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.path.join(name);
+    /// Makes a new file in a directory that is itself still below `tmp`; the sync comes later.
+    pub(crate) fn create(&self, name: &str) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
-            .at("create", &path)?;
-        File::from(fd).write_all(bytes).at("write", &path)
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR);
+        fd.map(File::from).at("create", self.path.join(name))
+    }
+
+    /// [`Folder::create`] with all that is to be in the file.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.path.join(name);
+        self.create(name)?.write_all(bytes).at("write", path)
+    }
+
+    /// Opens a file of ours for reading; none when it is missing.
+    pub(crate) fn file(&self, name: &str) -> Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno).at("open", self.path.join(name)),
+        }
     }
 
     /// Makes a symbolic link in `work`; [`Staged::commit`] puts it in place, whether its name was

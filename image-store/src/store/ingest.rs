@@ -11,10 +11,12 @@ use rustix::fs::{Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::Store;
+use super::content::kept_name;
 use super::disk::{Folder, Staged, Workspace, free_bytes};
 use super::heritage;
 use super::record::{self, Change, ImageRecord, LayerRecord, PathBytes};
-use crate::blobs::Blobs;
+use super::side::side_by_side;
+use crate::blobs::{Blobs, Section};
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, Sums, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
@@ -22,8 +24,12 @@ use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::Image;
 use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
+use crate::recipe::Recorder;
 use crate::tape::Streamed;
 use crate::unpack::{RootAttributes, Unpacked, unpack};
+
+/// Bytes of a blob below which a second thread costs more than it gives.
+const WORTH_A_THREAD: u64 = 4 << 20;
 
 /// One load into the store.
 pub(super) struct Ingest<'a> {
@@ -80,11 +86,14 @@ impl<'a> Ingest<'a> {
             &self.work,
         )?;
         let id = &record.config;
-        let names = self
-            .store
-            .stage_names(Change::Load, &self.work, |names| {
-                names.extend(candidate.names.iter().map(|name| (name.clone(), id.clone())));
-            })?;
+        let names = self.store.stage_names(Change::Load, &self.work, |names| {
+            names.extend(
+                candidate
+                    .names
+                    .iter()
+                    .map(|name| (name.clone(), id.clone())),
+            );
+        })?;
         self.commit_layers(&fresh)?;
         for staged in blobs.into_iter().chain([image]) {
             staged.commit(&self.work)?;
@@ -107,39 +116,61 @@ impl<'a> Ingest<'a> {
         Ok(true)
     }
 
-    /// Verifies every layer and unpacks those the store does not have.
+    /// Verifies every layer and unpacks those the store does not have, side by side, the largest
+    /// first: so no large one is left for the end, when the other processors have nothing to do.
     fn layers(&self, layers: &[LayerBlob], fresh: &mut Vec<Fresh>) -> Result<()> {
+        let mut tasks: Vec<Task<'_>> = Vec::new();
         for layer in layers {
-            let label = match &layer.digest {
-                Some(digest) => format!("layer {digest}"),
-                None => format!("layer {}", layer.diff_id),
-            };
-            let in_work = fresh
-                .iter()
-                .any(|done| done.record.diff_id == layer.diff_id);
-            let known = in_work || self.store.own.layers.contains(&layer.diff_id.file_name())?;
-            self.options.report(&Progress::LayerStarted {
-                diff_id: &layer.diff_id,
-                size: layer.size,
-                known,
-            });
-            if known {
-                self.verify(layer, in_work)
-                    .map_err(|error| error.within(&label))?;
+            let is_it = |other: &Digest| *other == layer.diff_id;
+            let twice = tasks.iter().any(|task| is_it(&task.layer.diff_id));
+            let done = fresh.iter().any(|done| is_it(&done.record.diff_id));
+            let manner = if twice || done {
+                Manner::Again
+            } else if self.store.own.layers.contains(&layer.diff_id.file_name())? {
+                Manner::Known
             } else {
-                let unpacked = self.unpack(layer).map_err(|error| error.within(&label))?;
-                fresh.push(unpacked);
-            }
-            self.options.report(&Progress::LayerDone {
-                diff_id: &layer.diff_id,
-            });
+                Manner::New
+            };
+            tasks.push(Task { layer, manner });
         }
+        let total: u64 = tasks.iter().map(|task| task.layer.size).sum();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
+        let act = |task: &Task<'_>| {
+            // One that is more than all others together is worked at by two threads.
+            let apart = task.layer.size > total / 2 && task.layer.size > WORTH_A_THREAD;
+            self.layer(task, apart)
+        };
+        let unpacked = side_by_side(&tasks, &act)?;
+        fresh.extend(unpacked.into_iter().flatten());
         Ok(())
+    }
+
+    fn layer(&self, task: &Task<'_>, apart: bool) -> Result<Option<Fresh>> {
+        let layer = task.layer;
+        let label = match &layer.digest {
+            Some(digest) => format!("layer {digest}"),
+            None => format!("layer {}", layer.diff_id),
+        };
+        self.options.report(&Progress::LayerStarted {
+            diff_id: &layer.diff_id,
+            size: layer.size,
+            known: task.manner != Manner::New,
+        });
+        let done = match task.manner {
+            Manner::New => self.unpack(layer, apart).map(Some),
+            Manner::Known => self.verify(layer, false, apart).map(|()| None),
+            Manner::Again => self.verify(layer, true, apart).map(|()| None),
+        };
+        let done = done.map_err(|error| error.within(&label))?;
+        self.options.report(&Progress::LayerDone {
+            diff_id: &layer.diff_id,
+        });
+        Ok(done)
     }
 
     /// A layer we have: the blob must still be what its descriptor says, and must still give this
     /// diffID, or a warm store would take what a fresh one refuses.
-    fn verify(&self, layer: &LayerBlob, in_work: bool) -> Result<()> {
+    fn verify(&self, layer: &LayerBlob, in_work: bool, apart: bool) -> Result<()> {
         let blob = self.blobs.open(&layer.member)?;
         let failed = |error| Error::from_io("read", String::new(), error);
         let mark = mark_name(layer);
@@ -151,7 +182,7 @@ impl<'a> Ingest<'a> {
             let (found, size) = digest_of(blob, digest.algorithm()).map_err(failed)?;
             return check_blob(layer, &found, size);
         }
-        let mut stream = self.stream(layer)?;
+        let mut stream = self.stream(layer, apart)?;
         drain(&mut stream).map_err(failed)?;
         check(layer, &stream.finish()?)?;
         // Without the directory the layer was removed meanwhile, and will be unpacked.
@@ -163,28 +194,42 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    fn unpack(&self, layer: &LayerBlob) -> Result<Fresh> {
+    fn unpack(&self, layer: &LayerBlob, apart: bool) -> Result<Fresh> {
         self.check_space(layer.size)?;
         let name = self.work.fresh_name();
         let folder = self.work.make_folder(&name)?;
         let root = Folder::open_or_make(folder.path().join("fs"))?;
         rustix::fs::fchmod(root.fd(), Mode::from_raw_mode(0o755)).at("change mode", root.path())?;
         let scrap = self.work.make_folder(&self.work.fresh_name())?;
-        let mut stream = self.stream(layer)?;
-        let limits = self.limits();
-        let unpacked = unpack(Streamed(&mut stream), root.fd(), scrap.fd(), limits)?;
+        let mut stream = self.stream(layer, apart)?;
+        let recipe = Recorder::new(Streamed(&mut stream), folder.create("recipe")?);
+        let (unpacked, recipe) = unpack(recipe, root.fd(), scrap.fd(), self.limits())?;
+        recipe.finish().at("write", folder.path().join("recipe"))?;
         check(layer, &stream.finish()?)?;
+        if !unpacked.straight {
+            self.keep_blob(layer, &folder)?;
+        }
         self.warn(layer, &unpacked);
         let record = layer_record(&layer.diff_id, unpacked);
-        folder.create("meta.json", &record::encode(&record)?)?;
+        folder.write("meta.json", &record::encode(&record)?)?;
         let from = Folder::open_or_make(folder.path().join("from"))?;
         if let Some(mark) = mark_name(layer) {
-            from.create(&mark, b"")?;
+            from.write(&mark, b"")?;
         }
         Ok(Fresh { record, name })
     }
 
-    fn stream(&self, layer: &LayerBlob) -> Result<LayerStream<crate::blobs::Section>> {
+    /// A directory that has not all its tar had cannot give it back: the blob itself is kept.
+    fn keep_blob(&self, layer: &LayerBlob, folder: &Folder) -> Result<()> {
+        folder.unlink("recipe")?;
+        let name = kept_name(layer.compression);
+        let mut file = folder.create(name)?;
+        let mut blob = self.blobs.open(&layer.member)?;
+        let copied = std::io::copy(&mut blob, &mut file);
+        copied.map(drop).at("write", folder.path().join(name))
+    }
+
+    fn stream(&self, layer: &LayerBlob, apart: bool) -> Result<LayerStream<Section>> {
         let blob = self.blobs.open(&layer.member)?;
         let announced = blob.length();
         if announced != layer.size {
@@ -196,13 +241,9 @@ impl<'a> Ingest<'a> {
             .as_ref()
             .map_or(Algorithm::Sha256, Digest::algorithm);
         let algorithms = (outer, layer.diff_id.algorithm());
-        LayerStream::new(
-            blob,
-            layer.size,
-            layer.compression,
-            algorithms,
-            self.limits(),
-        )
+        let compression = layer.compression;
+        let stream = LayerStream::new(blob, layer.size, compression, algorithms, self.limits())?;
+        Ok(if apart { stream.apart() } else { stream })
     }
 
     /// What comes out is at least about as large as what goes in.
@@ -304,6 +345,22 @@ impl<'a> Ingest<'a> {
             });
         }
     }
+}
+
+/// A layer and what is to be done with it.
+struct Task<'a> {
+    layer: &'a LayerBlob,
+    manner: Manner,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// Unpacked.
+    New,
+    /// The store has it.
+    Known,
+    /// This load has it.
+    Again,
 }
 
 /// The file in a layer's `from` that says: this blob, read this way, gave this diffID.

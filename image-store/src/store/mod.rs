@@ -3,6 +3,7 @@
 //! `docs/store.md` describes what is on disk.
 
 mod collection;
+mod content;
 mod disk;
 mod heritage;
 mod ingest;
@@ -11,13 +12,17 @@ mod names;
 pub(crate) mod record;
 mod removal;
 mod shelf;
+mod side;
 mod spare;
+mod tree;
+mod verification;
 
 pub use collection::{Collected, Usage};
 pub(crate) use disk::{Folder, empty};
 pub use names::GenerationInfo;
 pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
+pub use verification::{Damage, Part, Repaired, Verified};
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -3,9 +3,9 @@
 //! Every change of names is a new file in `generations/` and one rename of the link `current`: an
 //! upgrade of several names happens at once or not at all, and going back is the same rename.
 
+use super::Store;
 use super::disk::{Lock, Staged, Workspace};
 use super::record::{self, Change, Generation};
-use super::Store;
 use super::shelf::CURRENT;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,10 +67,10 @@ impl Store {
 
     /// Makes another generation the current one.
     pub(super) fn switch_to(&self, generation: &Generation, work: &Workspace) -> Result<()> {
-        let link = self
-            .own
-            .generations
-            .stage_link(CURRENT, &generation.number.to_string(), work)?;
+        let link =
+            self.own
+                .generations
+                .stage_link(CURRENT, &generation.number.to_string(), work)?;
         link.commit(work)
     }
 

@@ -37,8 +37,11 @@ impl Format {
             self.version,
             quoted(&self.driver)
         );
-        Err(Error::new(ErrorKind::Unsupported, "open", "store", cause)
-            .with_hint("another version of hostrun made it; move it away and load its images again"))
+        Err(
+            Error::new(ErrorKind::Unsupported, "open", "store", cause).with_hint(
+                "another version of hostrun made it; move it away and load its images again",
+            ),
+        )
     }
 }
 

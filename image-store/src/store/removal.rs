@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use super::Store;
 use super::disk::Workspace;
 use super::record::{Change, ImageRecord};
-use super::Store;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::Removed;
@@ -35,17 +35,18 @@ impl Store {
             );
         }
         self.refuse_leased(text, &found.id)?;
-        let record = self.own.image_record(&found.id).map_err(|error| {
-            match self.shelf_of(&found.id) {
-                Ok(_) => Error::new(
-                    ErrorKind::Denied,
-                    "remove image",
-                    quoted(text),
-                    "it came with the system",
-                ),
-                Err(_) => error,
-            }
-        })?;
+        let record =
+            self.own
+                .image_record(&found.id)
+                .map_err(|error| match self.shelf_of(&found.id) {
+                    Ok(_) => Error::new(
+                        ErrorKind::Denied,
+                        "remove image",
+                        quoted(text),
+                        "it came with the system",
+                    ),
+                    Err(_) => error,
+                })?;
         self.untag(&names)?;
         self.forget_image(&found.id)?;
         let layers = self.remove_image(&record)?;

@@ -168,8 +168,8 @@ impl Shelf {
 
 pub(super) fn check_format(top: &Folder) -> Result<()> {
     let bytes = top.read("format", RECORD_MAX)?;
-    let format: Format = record::decode(&bytes)
-        .map_err(|error| error.within(&quoted(top.path().join("format"))))?;
+    let format: Format =
+        record::decode(&bytes).map_err(|error| error.within(&quoted(top.path().join("format"))))?;
     format.check()
 }
 

@@ -35,11 +35,11 @@ impl Store {
         for node in 0..NODES {
             let name = format!("node{node}");
             if !spare.contains(&name)? {
-                spare.create(&name, b"")?;
+                spare.write(&name, b"")?;
             }
         }
         // Last: its name says that all is there. Not zeros, which some file systems do not store.
         let noise = (0..BYTES).map(|at| u8::try_from(at * 31 % 251).unwrap_or(1));
-        spare.create("room", &noise.collect::<Vec<u8>>())
+        spare.write("room", &noise.collect::<Vec<u8>>())
     }
 }

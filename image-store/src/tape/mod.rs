@@ -18,6 +18,11 @@ use std::io::{self, BufRead, Read};
 pub(crate) trait Tape: BufRead {
     /// Passes over `count` bytes; fewer than that is an error.
     fn skip(&mut self, count: u64) -> io::Result<()>;
+
+    /// [`BufRead::consume`] of what is data of a file, and no header.
+    fn consume_data(&mut self, amount: usize) {
+        self.consume(amount);
+    }
 }
 
 /// A tape that can only be read: what is passed over still goes through decoder and hash.

@@ -51,6 +51,14 @@ impl<T: Tape> EntryStream<T> {
         }
     }
 
+    pub(crate) fn tape_mut(&mut self) -> &mut T {
+        &mut self.tape
+    }
+
+    pub(crate) fn into_tape(self) -> T {
+        self.tape
+    }
+
     /// Bytes read so far; right after an entry, the place of its data.
     pub(crate) fn position(&self) -> u64 {
         self.position
@@ -100,7 +108,7 @@ impl<T: Tape> EntryStream<T> {
 
     /// Marks `count` bytes of [`EntryStream::data`] as read.
     pub(crate) fn consume(&mut self, count: usize) {
-        self.tape.consume(count);
+        self.tape.consume_data(count);
         self.remaining = self.remaining.saturating_sub(count as u64);
         self.position += count as u64;
     }

@@ -19,7 +19,7 @@ const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
 /// A layer directory being filled.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Confined<'a> {
     held: u64,
     /// Names that were resolved otherwise than they read: through a link or out and back in.
     redirected: u64,
+    /// Things of this layer that other things of it took the place of.
+    replaced: u64,
     opaque_root: bool,
 }
 
@@ -56,6 +58,7 @@ impl<'a> Confined<'a> {
             implied: BTreeSet::new(),
             held: 0,
             redirected: 0,
+            replaced: 0,
             opaque_root: false,
         }
     }
@@ -66,6 +69,10 @@ impl<'a> Confined<'a> {
 
     pub(super) fn redirected(&self) -> u64 {
         self.redirected
+    }
+
+    pub(super) fn is_straight(&self) -> bool {
+        self.redirected == 0 && self.replaced == 0
     }
 
     /// Bytes of names kept in memory.
@@ -217,6 +224,7 @@ impl<'a> Confined<'a> {
             return Ok(None);
         };
         self.forget();
+        self.replaced += 1;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let aside = self.scrapped.to_string();
             self.scrapped += 1;

@@ -3,6 +3,7 @@
 //! [`place`](self) says what a name means, `confine` opens and clears, `writer` makes. This file
 //! is the loop.
 
+mod compare;
 mod confine;
 mod place;
 #[cfg(test)]
@@ -19,6 +20,8 @@ use crate::limits::Limits;
 use crate::tape::{Entry, EntryKind, EntryStream, Tape};
 use place::Place;
 use writer::Writer;
+
+pub(crate) use compare::compare;
 
 /// Most warnings kept of one layer.
 const WARNINGS_MAX: usize = 20;
@@ -43,6 +46,9 @@ pub(crate) struct Unpacked {
     pub(crate) opaque_root: bool,
     /// Directories that exist only because something is in them.
     pub(crate) implied: Vec<Vec<u8>>,
+    /// Whether every name led where it reads and was taken once: then the directory still has all
+    /// that the tar brought.
+    pub(crate) straight: bool,
     pub(crate) warnings: Warnings,
 }
 
@@ -69,7 +75,7 @@ pub(crate) fn unpack<T: Tape>(
     root: BorrowedFd<'_>,
     scrap: BorrowedFd<'_>,
     limits: &Limits,
-) -> Result<Unpacked> {
+) -> Result<(Unpacked, T)> {
     let mut stream = EntryStream::new(tape);
     let mut writer = Writer::new(root, scrap);
     let mut entries = 0_u64;
@@ -81,7 +87,7 @@ pub(crate) fn unpack<T: Tape>(
     }
     let mut unpacked = writer.finish()?;
     unpacked.entries = entries;
-    Ok(unpacked)
+    Ok((unpacked, stream.into_tape()))
 }
 
 fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream<T>) -> Result<()> {

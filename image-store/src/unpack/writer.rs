@@ -153,6 +153,7 @@ impl<'a> Writer<'a> {
             root: self.root,
             opaque_root: self.dir.is_opaque_root(),
             implied: self.dir.implied().iter().cloned().collect(),
+            straight: self.dir.is_straight(),
             warnings,
         })
     }

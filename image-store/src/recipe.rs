@@ -1,0 +1,286 @@
+//! How to make a layer's tar again out of its directory: everything of the tar but file data.
+//!
+//! The stream that a layer was unpacked from cannot be made up from the directory: header fields
+//! that nobody keeps, orders, paddings. Its headers are written down as they pass, a hundredth of
+//! the layer; with the data of the files they give the very bytes whose digest is the diffID. So a
+//! layer can be verified, and saved, without a second copy of it.
+//!
+//! A recipe is a row of pieces: `1` and a length, then so many bytes; `2` and a number of zeros; `3`
+//! and a number of bytes of data of the file that the header before it describes. Numbers are
+//! 64 bits, little end first.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+
+use crate::tape::{Segment, Tape};
+
+const LITERAL: u8 = 1;
+const ZEROS: u8 = 2;
+const DATA: u8 = 3;
+
+/// Shorter rows of zeros are not worth a piece of their own.
+const RUN: usize = 16;
+const BUFFER: usize = 64 * 1024;
+
+/// A tape whose headers are written down as they pass.
+pub(crate) struct Recorder<T> {
+    tape: T,
+    recipe: BufWriter<File>,
+    /// Data that passed since the last piece.
+    data: u64,
+    failed: Option<io::Error>,
+}
+
+impl<T: Tape> Recorder<T> {
+    pub(crate) fn new(tape: T, recipe: File) -> Self {
+        Self {
+            tape,
+            recipe: BufWriter::with_capacity(BUFFER, recipe),
+            data: 0,
+            failed: None,
+        }
+    }
+
+    /// Writes down what is left.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.put_data()?;
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.recipe.flush(),
+        }
+    }
+
+    fn put_data(&mut self) -> io::Result<()> {
+        match std::mem::take(&mut self.data) {
+            0 => Ok(()),
+            count => self.piece(DATA, count),
+        }
+    }
+
+    fn piece(&mut self, kind: u8, count: u64) -> io::Result<()> {
+        self.recipe.write_all(&[kind])?;
+        self.recipe.write_all(&count.to_le_bytes())
+    }
+
+    fn record(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
+        self.put_data()?;
+        while !bytes.is_empty() {
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            if zeros >= RUN || zeros == bytes.len() {
+                self.piece(ZEROS, zeros as u64)?;
+                bytes.drain(..zeros);
+                continue;
+            }
+            // Looked for where a row of them would begin in a header field, not at every byte.
+            let is_run = |chunk: &[u8]| chunk.len() == RUN && chunk.iter().all(|byte| *byte == 0);
+            let runs = bytes.chunks(RUN).skip(1).position(is_run);
+            let end = runs.map_or(bytes.len(), |chunk| (chunk + 1) * RUN);
+            self.piece(LITERAL, end as u64)?;
+            self.recipe
+                .write_all(bytes.get(..end).unwrap_or_default())?;
+            bytes.drain(..end);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Tape> Read for Recorder<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let count = ready.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(ready) {
+            *to = *from;
+        }
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<T: Tape> BufRead for Recorder<T> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        self.tape.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        // What was just looked at is still there.
+        let ready = self.tape.fill_buf().unwrap_or_default();
+        let bytes = ready.get(..amount).unwrap_or(ready).to_vec();
+        self.failed = self.failed.take().or(self.record(bytes).err());
+        self.tape.consume(amount);
+    }
+}
+
+impl<T: Tape> Tape for Recorder<T> {
+    fn skip(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let ready = self.fill_buf()?.len();
+            if ready == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let part = ready.min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.consume(part);
+            count -= part as u64;
+        }
+        Ok(())
+    }
+
+    fn consume_data(&mut self, amount: usize) {
+        self.data += amount as u64;
+        self.tape.consume(amount);
+    }
+}
+
+/// The tar of a recipe, while the files it needs are handed to it one by one. All that is read goes
+/// to `sink` as well.
+pub(crate) struct Player<W> {
+    recipe: BufReader<File>,
+    sink: W,
+    kind: u8,
+    left: u64,
+    buffer: Vec<u8>,
+    at: usize,
+    file: Option<Ingredient>,
+    failed: Option<io::Error>,
+}
+
+/// A file, and where in it the data of the tar is.
+struct Ingredient {
+    file: File,
+    /// In reverse order.
+    segments: Vec<Segment>,
+}
+
+impl<W: Write> Player<W> {
+    pub(crate) fn new(recipe: File, sink: W) -> Self {
+        Self {
+            recipe: BufReader::with_capacity(BUFFER, recipe),
+            sink,
+            kind: 0,
+            left: 0,
+            buffer: Vec::new(),
+            at: 0,
+            file: None,
+            failed: None,
+        }
+    }
+
+    /// Hands over the file whose data comes next.
+    pub(crate) fn hand(&mut self, file: File, mut segments: Vec<Segment>) {
+        segments.reverse();
+        self.file = Some(Ingredient { file, segments });
+    }
+
+    /// The sink, when all was read.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(self.sink),
+        }
+    }
+
+    /// The next piece; false at the end.
+    fn next_piece(&mut self) -> io::Result<bool> {
+        if self.recipe.fill_buf()?.is_empty() {
+            return Ok(false);
+        }
+        let (mut kind, mut count) = ([0], [0; 8]);
+        self.recipe.read_exact(&mut kind)?;
+        self.recipe.read_exact(&mut count)?;
+        (self.kind, self.left) = (u8::from_le_bytes(kind), u64::from_le_bytes(count));
+        Ok(true)
+    }
+
+    fn load(&mut self) -> io::Result<()> {
+        (self.at, self.buffer) = (0, std::mem::take(&mut self.buffer));
+        self.buffer.clear();
+        while self.left == 0 {
+            if !self.next_piece()? {
+                return Ok(());
+            }
+        }
+        let length = usize::try_from(self.left).unwrap_or(BUFFER).min(BUFFER);
+        self.buffer.resize(length, 0);
+        match self.kind {
+            LITERAL => self.recipe.read_exact(&mut self.buffer)?,
+            ZEROS => {}
+            DATA => {
+                let file = self.file.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+                let count = file.read(&mut self.buffer)?;
+                self.buffer.truncate(count);
+            }
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "not a recipe")),
+        }
+        self.left -= self.buffer.len() as u64;
+        Ok(())
+    }
+}
+
+impl Ingredient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let segment = self.segments.last_mut();
+        let segment = segment.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let limit = usize::try_from(segment.length).unwrap_or(usize::MAX);
+        let limit = limit.min(buffer.len());
+        let part = buffer.get_mut(..limit).unwrap_or_default();
+        let count = self.file.read_at(part, segment.offset)?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        segment.offset += count as u64;
+        segment.length -= count as u64;
+        if segment.length == 0 {
+            self.segments.pop();
+        }
+        Ok(count)
+    }
+}
+
+impl<W: Write> Read for Player<W> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let count = ready.len().min(buffer.len());
+        for (to, from) in buffer.iter_mut().zip(ready) {
+            *to = *from;
+        }
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<W: Write> BufRead for Player<W> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.at >= self.buffer.len() {
+            self.load()?;
+        }
+        Ok(self.buffer.get(self.at..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let rest = self.buffer.get(self.at..).unwrap_or_default();
+        let bytes = rest.get(..amount).unwrap_or(rest);
+        self.failed = self.failed.take().or(self.sink.write_all(bytes).err());
+        self.at += bytes.len();
+    }
+}
+
+impl<W: Write> Tape for Player<W> {
+    fn skip(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let ready = self.fill_buf()?.len();
+            if ready == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let part = ready.min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.consume(part);
+            count -= part as u64;
+        }
+        Ok(())
+    }
+}

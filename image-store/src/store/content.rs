@@ -1,0 +1,151 @@
+//! A layer of the store as the tar it was: to verify it, and to save it.
+
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+
+use super::disk::{Folder, Workspace, empty};
+use super::shelf::Shelf;
+use super::tree;
+use crate::decode::{Compression, LayerStream};
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{At, Error, Result};
+use crate::limits::Limits;
+use crate::tape::Streamed;
+use crate::unpack::{compare, unpack};
+
+/// The file with a layer's blob, kept where its directory alone cannot give back its tar.
+pub(super) const fn kept_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "blob.tar",
+        Compression::Gzip => "blob.gzip",
+        Compression::Zstd => "blob.zstd",
+    }
+}
+
+/// Writes through a hash.
+pub(super) struct Hashing<W> {
+    hasher: Hasher,
+    inner: W,
+}
+
+impl<W: Write> Hashing<W> {
+    pub(super) fn new(algorithm: Algorithm, inner: W) -> Self {
+        Self {
+            hasher: Hasher::new(algorithm),
+            inner,
+        }
+    }
+
+    pub(super) fn finish(self) -> (Digest, W) {
+        (self.hasher.finish(), self.inner)
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl Shelf {
+    /// Writes the tar of a layer, compared on the way with what is in its directory; an error
+    /// when they are not the same, or the tar is not that of the diffID.
+    ///
+    /// `work` is needed for the few layers that must be unpacked anew to be compared.
+    pub(super) fn layer_tar<W: Write>(
+        &self,
+        diff_id: &Digest,
+        work: Option<&Workspace>,
+        sink: W,
+    ) -> Result<W> {
+        let folder = Folder::open(self.layer_path(diff_id))?;
+        let sink = Hashing::new(diff_id.algorithm(), sink);
+        let sink = match folder.file("recipe")? {
+            Some(recipe) => {
+                let fs = Folder::open(folder.path().join("fs"))?;
+                compare(recipe, fs.fd(), sink)?
+            }
+            None => kept_tar(diff_id, &folder, work, sink)?,
+        };
+        let (found, sink) = sink.finish();
+        if found == *diff_id {
+            return Ok(sink);
+        }
+        let cause = format!("content is {found}");
+        Err(Error::corrupt("verify", format!("layer {diff_id}"), cause))
+    }
+}
+
+fn kept_tar<W: Write>(
+    diff_id: &Digest,
+    folder: &Folder,
+    work: Option<&Workspace>,
+    mut sink: W,
+) -> Result<W> {
+    if let Some(work) = work {
+        compare_anew(diff_id, folder, work)?;
+    }
+    let mut stream = kept_stream(folder, diff_id)?;
+    let failed = |error| Error::from_io("read", format!("layer {diff_id}"), error);
+    loop {
+        let bytes = stream.fill_buf().map_err(failed)?;
+        if bytes.is_empty() {
+            break;
+        }
+        sink.write_all(bytes).map_err(failed)?;
+        let count = bytes.len();
+        stream.consume(count);
+    }
+    stream.finish()?;
+    Ok(sink)
+}
+
+/// Unpacks the kept blob once more and looks for differences.
+fn compare_anew(diff_id: &Digest, folder: &Folder, work: &Workspace) -> Result<()> {
+    let anew = work.make_folder(&work.fresh_name())?;
+    let scrap = work.make_folder(&work.fresh_name())?;
+    rustix::fs::fchmod(anew.fd(), rustix::fs::Mode::from_raw_mode(0o755))
+        .at("change mode", anew.path())?;
+    let mut stream = kept_stream(folder, diff_id)?;
+    let unlimited = unlimited();
+    unpack(Streamed(&mut stream), anew.fd(), scrap.fd(), &unlimited)?;
+    let fs = Folder::open(folder.path().join("fs"))?;
+    let same = tree::fingerprint(anew.fd())? == tree::fingerprint(fs.fd())?;
+    empty(&anew)?;
+    empty(&scrap)?;
+    if same {
+        return Ok(());
+    }
+    let cause = "its directory is not what its blob gives";
+    Err(Error::corrupt("verify", format!("layer {diff_id}"), cause))
+}
+
+/// It was let in under the limits of its time.
+fn unlimited() -> Limits {
+    Limits {
+        entries: u64::MAX,
+        directory_bytes: u64::MAX,
+        layer_bytes: u64::MAX,
+        ratio_free_bytes: u64::MAX,
+        xattrs: usize::MAX,
+        ..Limits::default()
+    }
+}
+
+fn kept_stream(folder: &Folder, diff_id: &Digest) -> Result<LayerStream<File>> {
+    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let Some(file) = folder.file(kept_name(compression))? else {
+            continue;
+        };
+        let algorithms = (Algorithm::Sha256, diff_id.algorithm());
+        return LayerStream::new(file, u64::MAX, compression, algorithms, &unlimited());
+    }
+    let cause = "neither its recipe nor its blob is there";
+    Err(Error::corrupt("read", format!("layer {diff_id}"), cause))
+}
