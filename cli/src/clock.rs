@@ -20,6 +20,11 @@ pub(crate) fn now() -> Instant {
     }
 }
 
+/// A whole second.
+pub(crate) fn since_epoch(seconds: u64) -> Instant {
+    Instant { seconds, nanos: 0 }
+}
+
 impl Instant {
     /// `2024-01-02T03:04:05.123456789Z`, always with nine digits.
     pub(crate) fn to_rfc3339(self) -> String {

@@ -2,6 +2,7 @@
 
 use crate::report;
 use anyhow::Result;
+use hostrun_image_store::Store;
 use hostrun_runtime::Runtime;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,9 @@ impl Name {
     }
 }
 
+/// Where images are that came with the system.
+const SYSTEM_STORE: &str = "/usr/share/hostrun";
+
 /// Where things are and how errors are told.
 #[derive(Debug, Clone)]
 pub(crate) struct Globals {
@@ -48,6 +52,8 @@ pub(crate) struct Globals {
     pub(crate) store: PathBuf,
     /// Whether the caller said where that is.
     pub(crate) store_given: bool,
+    /// Images that came with the system.
+    pub(crate) system_store: Option<PathBuf>,
     /// Whether containers go without a cgroup where none is to be had; unless said, for all but root.
     pub(crate) rootless: Option<bool>,
     /// A file that also gets the error.
@@ -67,6 +73,20 @@ impl Default for Globals {
 }
 
 impl Globals {
+    /// The store, made where there is none. Images of the system are found in its place, or where the
+    /// caller says; a caller with a store elsewhere has none of them unless told.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub(crate) fn open_store(&self) -> Result<Store> {
+        let store = Store::open(&self.store)?;
+        let usual = (!self.store_given).then(|| Path::new(SYSTEM_STORE));
+        Ok(match self.system_store.as_deref().or(usual) {
+            Some(dir) => store.with_shipped(dir),
+            None => store,
+        })
+    }
+
     /// A runtime that makes containers as these options say.
     ///
     /// # Errors
@@ -92,6 +112,7 @@ impl Globals {
             root_given: false,
             store: PathBuf::from("/var/lib/hostrun"),
             store_given: false,
+            system_store: None,
             rootless: None,
             log: None,
             log_json: false,
@@ -139,16 +160,17 @@ pub(crate) enum Words {
     Version,
 }
 
-/// Options that take a value. Those of the second line are accepted as runc and its kin know them,
-/// and change nothing here.
-const VALUED: [&str; 8] = [
+/// Options that take a value. The last two are accepted as runc and its kin know them, and change
+/// nothing here.
+const VALUED: [&str; 9] = [
     "--root",
     "--store",
+    "--system-store",
     "--log",
     "--log-format",
     "--cgroup-manager",
-    "--criu",
     "--rootless",
+    "--criu",
     "--config",
 ];
 
@@ -223,6 +245,7 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
             match option {
                 "--root" => (globals.root, globals.root_given) = (path, true),
                 "--store" => (globals.store, globals.store_given) = (path, true),
+                "--system-store" => globals.system_store = Some(path),
                 _ => globals.log = Some(path),
             }
         }

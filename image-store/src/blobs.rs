@@ -52,13 +52,15 @@ impl Blobs {
 
     /// Reads the headers of a tar file; the data stays where it is.
     pub(crate) fn archive(path: &Path) -> Result<Self> {
-        let file = Arc::new(open_regular(CWD, path, ResolveFlags::empty()).at("open", path)?);
+        let file = open_regular(CWD, path, ResolveFlags::empty()).at("open", path)?;
+        Self::of_archive(file, path)
+    }
+
+    /// [`Blobs::archive`] of an open file; the path is for messages.
+    pub(crate) fn of_archive(file: File, path: &Path) -> Result<Self> {
+        let file = Arc::new(file);
         let length = file.metadata().at("stat", path)?.len();
-        let whole = Section {
-            file: Arc::clone(&file),
-            position: 0,
-            end: length,
-        };
+        let whole = Section::whole(Arc::clone(&file), length);
         refuse_compressed(path, whole.clone())?;
         let members = members(whole).map_err(|error| {
             error
@@ -66,6 +68,11 @@ impl Blobs {
                 .with_hint("is it an image archive?")
         })?;
         Ok(Self::Archive { file, members })
+    }
+
+    /// Whether there is a file of that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.open(name).is_ok()
     }
 
     /// Opens a file; also tells its size.
@@ -76,11 +83,7 @@ impl Blobs {
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 let file = open_regular(dir, Path::new(name), resolve).at("open", name)?;
                 let end = file.metadata().at("stat", name)?.len();
-                Ok(Section {
-                    file: Arc::new(file),
-                    position: 0,
-                    end,
-                })
+                Ok(Section::whole(Arc::new(file), end))
             }
             Self::Archive { file, members } => {
                 let (offset, size) = find(members, name)?;
@@ -118,6 +121,14 @@ pub(crate) struct Section {
 }
 
 impl Section {
+    pub(crate) fn whole(file: Arc<File>, length: u64) -> Self {
+        Self {
+            file,
+            position: 0,
+            end: length,
+        }
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.end.saturating_sub(self.position)
     }

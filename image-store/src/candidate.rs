@@ -2,6 +2,9 @@
 //!
 //! This is the seam between sources and the store: whatever a source is, it ends here.
 
+use std::fs::File;
+use std::path::Path;
+
 use crate::blobs::Blobs;
 use crate::config::{self, Config};
 use crate::decode::Compression;
@@ -76,6 +79,17 @@ pub(crate) fn find(source: &Source, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candi
         blobs,
         candidates.map_err(|error| error.within(&source.to_string()))?,
     ))
+}
+
+/// Finds the images of an archive of either kind: what it holds says which.
+pub(crate) fn find_any(file: File, base: &str, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candidate>)> {
+    let blobs = Blobs::of_archive(file, Path::new(base))?;
+    let candidates = if blobs.has("oci-layout") {
+        layout::find(&blobs, base, None, wish)?
+    } else {
+        docker::find(&blobs, base, None, wish)?
+    };
+    Ok((blobs, candidates))
 }
 
 /// Parses and checks a configuration against the wish.

@@ -71,4 +71,8 @@ pub struct Removed {
     pub image: Option<Digest>,
     /// Layers no other image uses.
     pub layers: Vec<Digest>,
+    /// Bytes of file data in them.
+    pub bytes: u64,
+    /// Files, directories and links in them: how long [`Store::empty_trash`](crate::Store::empty_trash) will take.
+    pub entries: u64,
 }

@@ -44,6 +44,7 @@ mod overlay;
 mod platform;
 mod recipe;
 mod reference;
+mod save;
 mod source;
 mod store;
 mod tape;
@@ -59,6 +60,7 @@ pub use oci_spec;
 pub use overlay::RootOptions;
 pub use platform::Platform;
 pub use reference::Reference;
+pub use save::SaveOptions;
 pub use source::Source;
 pub use store::{
     Change, Collected, Damage, GenerationInfo, Part, Repaired, Store, Usage, Verified,

@@ -147,6 +147,25 @@ pub(crate) struct Player<W> {
     failed: Option<io::Error>,
 }
 
+/// How many bytes the tar of a recipe has.
+pub(crate) fn length(recipe: File) -> io::Result<u64> {
+    let mut player = Player::new(recipe, io::sink());
+    let mut sum = 0_u64;
+    while player.next_piece()? {
+        sum = sum.saturating_add(player.left);
+        if player.kind == LITERAL {
+            let skipped = io::copy(
+                &mut player.recipe.by_ref().take(player.left),
+                &mut io::sink(),
+            )?;
+            if skipped != player.left {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+    Ok(sum)
+}
+
 /// A file, and where in it the data of the tar is.
 struct Ingredient {
     file: File,

@@ -14,10 +14,12 @@
 
 mod fixture;
 
+use std::fs::{read, remove_file, set_permissions, write};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
 
 use fixture::{Host, Layer, Layout, Tar, is_root};
-use hostrun_image_store::{ErrorKind, Image, Part, Reference, Store};
+use hostrun_image_store::{ErrorKind, Image, LoadOptions, Part, Reference, SaveOptions, Store};
 use tar::EntryType;
 
 fn rich() -> Tar {
@@ -84,8 +86,6 @@ fn whatever_is_different_in_a_layer_is_found_and_repaired() {
     if !is_root() {
         return;
     }
-    use std::fs::{read, remove_file, set_permissions, write};
-    use std::os::unix::fs::{PermissionsExt, chown, symlink};
     let bends: [(&str, usize, Bend); 12] = [
         ("an empty file", 0, |fs| {
             write(fs.join("etc/passwd"), "").unwrap();
@@ -161,7 +161,7 @@ fn damaged_images_of_containers_stay_when_the_rest_is_repaired() {
     }
     let (host, image) = host();
     host.store.create_container("c", &image).unwrap();
-    std::fs::remove_file(host.layer(&image, 2).join("last")).unwrap();
+    remove_file(host.layer(&image, 2).join("last")).unwrap();
     let found = host.store.verify(true).unwrap();
     let repaired = host.store.repair(&found).unwrap();
     assert!(repaired.images.is_empty());
@@ -177,7 +177,7 @@ fn documents_and_names_that_are_damaged_are_found_and_repaired() {
     let store = |host: &Host, name: &str| host.path("lib/store").join(name);
     let (host, image) = host();
     let config = store(&host, "blobs/sha256").join(image.id().hex());
-    std::fs::write(config, "{}").unwrap();
+    write(config, "{}").unwrap();
     let found = host.store.verify(false).unwrap();
     assert_eq!(found.damages[0].part, Part::Image(image.id().clone()));
     host.store.repair(&found).unwrap();
@@ -185,7 +185,7 @@ fn documents_and_names_that_are_damaged_are_found_and_repaired() {
 
     let (host, image) = self::host();
     host.store.tag("web:v1", &name("web:v2")).unwrap();
-    std::fs::write(store(&host, "generations/2"), "{").unwrap();
+    write(store(&host, "generations/2"), "{").unwrap();
     assert!(host.store.resolve("web:v1").is_err());
     let found = host.store.verify(false).unwrap();
     assert_eq!(found.damages[0].part, Part::Generation(2));
@@ -317,7 +317,7 @@ fn images_of_a_second_store_run_and_are_only_read() {
     let root = store.container("c").unwrap();
     let root = root.mount_root(&hostrun_image_store::RootOptions::default());
     let file = rustix::fs::openat(
-        &root.unwrap(),
+        root.unwrap(),
         "last",
         rustix::fs::OFlags::RDONLY,
         rustix::fs::Mode::empty(),
@@ -336,9 +336,111 @@ fn images_of_a_second_store_run_and_are_only_read() {
     assert_eq!(store.usage().unwrap().layers, 3);
     assert_eq!(store.images().unwrap().len(), 1);
     // a store that others may enter is no store
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(system.path("lib/store"), open).unwrap();
+    let open = PermissionsExt::from_mode(0o755);
+    set_permissions(system.path("lib/store"), open).unwrap();
     let store = Store::open(&host.path("lib")).unwrap();
     let store = store.with_shipped(&system.path("lib"));
     assert_eq!(store.images().unwrap_err().kind(), ErrorKind::Denied);
+}
+
+#[test]
+fn what_is_saved_is_what_was_loaded() {
+    if !is_root() {
+        return;
+    }
+    let (host, image) = host();
+    host.store
+        .tag("web:v1", &name("example.org/web:2"))
+        .unwrap();
+    let archive = host.path("saved.tar");
+    let save = |gzip: bool, names: &[&str]| {
+        let mut file = std::fs::File::create(&archive).unwrap();
+        let options = SaveOptions::default().with_gzip(gzip);
+        host.store.save(names, options, &mut file).unwrap();
+    };
+    for gzip in [false, true] {
+        save(gzip, &["web:v1", image.id().short()]);
+        let first = read(&archive).unwrap();
+        save(gzip, &["web:v1", image.id().short()]);
+        assert_eq!(first, read(&archive).unwrap(), "the same each time");
+        for transport in ["oci-archive", "docker-archive"] {
+            let other = Host::new();
+            let source = format!("{transport}:{}", archive.display());
+            other.load(&source.parse().unwrap()).unwrap();
+            let loaded = other.store.resolve("example.org/web:2").unwrap();
+            assert_eq!(loaded.id(), image.id());
+            assert_eq!(loaded.names().len(), 2);
+            assert!(other.store.verify(true).unwrap().damages.is_empty());
+        }
+    }
+    let options = SaveOptions::default();
+    let layout = host.path("saved");
+    host.store
+        .save_layout(&["web:v1"], options, &layout)
+        .unwrap();
+    let other = Host::new();
+    let source = format!("oci:{}:v1", layout.display());
+    assert_eq!(
+        other.load(&source.parse().unwrap()).unwrap()[0].id(),
+        image.id()
+    );
+    let again = host.store.save_layout(&["web:v1"], options, &layout);
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    host.assert_clean();
+
+    // what is damaged is not saved as something else
+    write(host.layer(&image, 0).join("su"), "other").unwrap();
+    let mut sink = std::io::sink();
+    let error = host
+        .store
+        .save(&["web:v1"], options, &mut sink)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[test]
+fn a_root_file_system_becomes_an_image() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let tar = rich().end();
+    let config = || {
+        let text = r#"{"architecture":"amd64","os":"linux","config":{"Cmd":["/bin/sh"]},
+            "rootfs":{"type":"layers","diff_ids":[]}}"#;
+        serde_json::from_str(text).unwrap()
+    };
+    let mut ids = Vec::new();
+    for bytes in [tar.clone(), fixture::gzip(&tar), fixture::zstd(&tar)] {
+        let path = host.path("root.tar");
+        write(&path, &bytes).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        let options = LoadOptions::default();
+        let image = host.store.import(file, config(), &[name("root")], &options);
+        ids.push(image.unwrap().id().clone());
+    }
+    // through a pipe, which cannot be read twice
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &tar).unwrap());
+    let file = std::fs::File::from(std::os::fd::OwnedFd::from(reader));
+    let options = LoadOptions::default();
+    let image = host.store.import(file, config(), &[name("root")], &options);
+    ids.push(image.unwrap().id().clone());
+    sender.join().unwrap();
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    let image = host.store.resolve("root").unwrap();
+    assert_eq!(image.layers().len(), 1);
+    assert!(host.store.verify(true).unwrap().damages.is_empty());
+    host.assert_clean();
+
+    write(
+        host.path("bad.tar"),
+        b"no tar at all, and long enough".repeat(40),
+    )
+    .unwrap();
+    let file = std::fs::File::open(host.path("bad.tar")).unwrap();
+    let bad = host.store.import(file, config(), &[name("bad")], &options);
+    assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
+    host.assert_clean();
 }

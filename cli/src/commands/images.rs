@@ -3,6 +3,7 @@
 use crate::args::containers::Format;
 use crate::args::images::Images;
 use crate::clock::{self, Instant};
+use crate::flags::filter::{Filter, fits};
 use crate::globals::Globals;
 use crate::{output, table};
 use anyhow::Result;
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 pub(crate) fn main(globals: &Globals, args: &Images) -> Result<u8> {
     // Looking must not create.
     let images = if globals.store.exists() {
-        Store::open(&globals.store)?.images()?
+        let store = globals.open_store()?;
+        selected(&store, args)?
     } else {
         Vec::new()
     };
@@ -27,14 +29,13 @@ pub(crate) fn main(globals: &Globals, args: &Images) -> Result<u8> {
     } else if args.format == Format::Json {
         output::json(&images.iter().map(describe).collect::<Vec<Value>>())?;
     } else {
-        let rows: Vec<Vec<String>> = images
-            .iter()
-            .flat_map(|image| rows(image, args.no_trunc))
-            .collect();
-        output::text(&table::columns(
-            &["NAME", "IMAGE ID", "CREATED", "SIZE"],
-            &rows,
-        ))?;
+        let rows: Vec<Vec<String>> = images.iter().flat_map(|image| rows(image, args)).collect();
+        let header: &[&str] = if args.digests {
+            &["NAME", "DIGEST", "IMAGE ID", "CREATED", "SIZE"]
+        } else {
+            &["NAME", "IMAGE ID", "CREATED", "SIZE"]
+        };
+        output::text(&table::columns(header, &rows))?;
     }
     Ok(0)
 }
@@ -47,8 +48,49 @@ fn id(image: &Image, whole: bool) -> String {
     }
 }
 
-fn rows(image: &Image, whole: bool) -> Vec<Vec<String>> {
-    let created = image.created().and_then(Instant::parse).map_or_else(
+/// Those that every filter takes.
+fn selected(store: &Store, args: &Images) -> Result<Vec<Image>> {
+    let mut images = store.images()?;
+    for filter in &args.filter {
+        let at = match filter {
+            Filter::Before(name) | Filter::Since(name) => Some(store.resolve(name)?),
+            _ => None,
+        };
+        let at = at.as_ref().and_then(built);
+        images.retain(|image| match filter {
+            Filter::Dangling(yes) => image.names().is_empty() == *yes,
+            Filter::Label(key, value) => has_label(image, key, value.as_deref()),
+            Filter::Reference(pattern) => is_called(image, pattern),
+            Filter::Before(_) => built(image) < at,
+            Filter::Since(_) => built(image) > at,
+        });
+    }
+    if let Some(name) = &args.name {
+        images.retain(|image| is_called(image, name));
+    }
+    Ok(images)
+}
+
+fn built(image: &Image) -> Option<Instant> {
+    image.created().and_then(Instant::parse)
+}
+
+fn has_label(image: &Image, key: &str, value: Option<&str>) -> bool {
+    let labels = image.config().labels_of_config();
+    let found = labels.and_then(|labels| labels.get(key));
+    found.is_some_and(|found| value.is_none_or(|value| value == found))
+}
+
+/// By the whole name, the name without its tag, or either in the short form docker's users write.
+fn is_called(image: &Image, pattern: &str) -> bool {
+    image
+        .names()
+        .iter()
+        .any(|name| fits(pattern, &name.to_string()) || fits(pattern, name.name()))
+}
+
+fn rows(image: &Image, args: &Images) -> Vec<Vec<String>> {
+    let created = built(image).map_or_else(
         || "-".to_owned(),
         |created| format!("{} ago", clock::roughly(created.until(clock::now()))),
     );
@@ -57,10 +99,16 @@ fn rows(image: &Image, whole: bool) -> Vec<Vec<String>> {
         [] => vec!["<none>".to_owned()],
         names => names.iter().map(ToString::to_string).collect(),
     };
-    names
-        .into_iter()
-        .map(|name| vec![name, id(image, whole), created.clone(), size.clone()])
-        .collect()
+    let digest = image
+        .manifest()
+        .map_or_else(|| "<none>".to_owned(), ToString::to_string);
+    let row = |name| {
+        let mut row = vec![name];
+        row.extend(args.digests.then(|| digest.clone()));
+        row.extend([id(image, args.no_trunc), created.clone(), size.clone()]);
+        row
+    };
+    names.into_iter().map(row).collect()
 }
 
 /// An image as JSON.
@@ -71,6 +119,7 @@ pub(super) fn describe(image: &Image) -> Value {
         "manifest": image.manifest().map(ToString::to_string),
         "created": image.created(),
         "size": image.size(),
+        "system": image.is_shipped(),
         "layers": image.layers().iter().map(ToString::to_string).collect::<Vec<String>>(),
     })
 }

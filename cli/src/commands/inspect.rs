@@ -9,7 +9,6 @@ use crate::report::Failure;
 use crate::spec;
 use crate::target::Target;
 use anyhow::{Context, Result};
-use hostrun_image_store::Store;
 use serde_json::{Value, json};
 
 /// Runs the verb.
@@ -34,7 +33,7 @@ fn describe(globals: &Globals, name: &str) -> Result<Value> {
         };
     }
     if globals.store.exists()
-        && let Ok(image) = Store::open(&globals.store)?.resolve(name)
+        && let Ok(image) = globals.open_store()?.resolve(name)
     {
         let mut value = images::describe(&image);
         if let Some(object) = value.as_object_mut() {

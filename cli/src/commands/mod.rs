@@ -1,8 +1,12 @@
 //! What each verb does: its arguments as typed, then calls of the libraries.
 
+pub(crate) mod df;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod generations;
+pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod kill;
@@ -11,11 +15,16 @@ pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod oci;
 pub(crate) mod pages;
+pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
+pub(crate) mod save;
 pub(crate) mod stop;
+pub(crate) mod sweep;
+pub(crate) mod tag;
+pub(crate) mod verify;
 
 mod foreground;
 mod pidfile;

@@ -79,7 +79,7 @@ fn start(
     watch: &mut Stopwatch,
     cidfile: Option<File>,
 ) -> Result<u8> {
-    let store = Store::open(&globals.store)?;
+    let store = globals.open_store()?;
     let image = find(&store, args)?;
     watch.mark("image");
     // From here on a signal waits until somebody can clean up after it.

@@ -7,6 +7,7 @@ pub(crate) mod capability;
 pub(crate) mod device;
 pub(crate) mod duration;
 pub(crate) mod environment;
+pub(crate) mod filter;
 pub(crate) mod hostname;
 pub(crate) mod memory;
 pub(crate) mod mount;

@@ -8,6 +8,7 @@ const OVERVIEW_END: &str = "
 Before the command:
   --root DIR       Container state [default: /run/hostrun]
   --store DIR      Images and containers [default: /var/lib/hostrun]
+  --system-store DIR  Images that came with the system [default: /usr/share/hostrun]
   --log FILE       Write errors to FILE too
   --log-format F   text or json
   --debug          Tell each stage of a start
@@ -59,7 +60,7 @@ const RUNC_OPTIONS: &str = "  --debug             tell each stage of a start
 
 fn lines<'a>(verbs: impl Iterator<Item = &'a Verb>) -> String {
     let lines: Vec<String> = verbs
-        .map(|verb| format!("  {:<10} {}", verb.name, verb.about))
+        .map(|verb| format!("  {:<11} {}", verb.name, verb.about))
         .collect();
     lines.join("\n")
 }
@@ -90,6 +91,11 @@ pub(crate) fn tree() -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .arg(global("root", "DIR", "Container state"))
         .arg(global("store", "DIR", "Images and containers"))
+        .arg(global(
+            "system-store",
+            "DIR",
+            "Images that came with the system",
+        ))
         .arg(global("log", "FILE", "Write errors to FILE too"))
         .arg(global("log-format", "FORMAT", "How FILE is written"))
         .arg(global("debug", "", "Tell each stage of a start"))

@@ -46,7 +46,7 @@ macro_rules! verb {
 use args::{bundles, checkpoint, containers, doctor, exec, images, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 27] = [
+pub(crate) const VERBS: [Verb; 37] = [
     verb!(
         "run",
         "Run a command in a new container",
@@ -130,6 +130,69 @@ pub(crate) const VERBS: [Verb; 27] = [
         Images,
         images::Rmi,
         commands::rmi::main
+    ),
+    verb!(
+        "save",
+        "Write images to an archive or layout",
+        Images,
+        images::Save,
+        commands::save::main
+    ),
+    verb!(
+        "import",
+        "Make an image of a tar",
+        Images,
+        images::Import,
+        commands::import::main
+    ),
+    verb!(
+        "tag",
+        "Give an image one more name",
+        Images,
+        images::Tag,
+        commands::tag::main
+    ),
+    verb!(
+        "history",
+        "Show how an image was made",
+        Images,
+        images::History,
+        commands::history::main
+    ),
+    verb!(
+        "prune",
+        "Remove images nobody uses",
+        Images,
+        images::Prune,
+        commands::prune::prune
+    ),
+    verb!(
+        "gc",
+        "Remove what nothing leads to",
+        Images,
+        images::Gc,
+        commands::prune::gc
+    ),
+    verb!(
+        "df",
+        "Show what the store takes",
+        Images,
+        images::Df,
+        commands::df::main
+    ),
+    verb!(
+        "verify",
+        "Look whether the store is whole",
+        Images,
+        images::Verify,
+        commands::verify::main
+    ),
+    verb!(
+        "generations",
+        "Go back to what names meant",
+        Images,
+        images::Generations,
+        commands::generations::main
     ),
     verb!(
         "create",
@@ -228,6 +291,13 @@ pub(crate) const VERBS: [Verb; 27] = [
         Hidden,
         bundles::Completions,
         commands::pages::completions
+    ),
+    verb!(
+        "sweep",
+        "Delete what was removed",
+        Hidden,
+        images::Sweep,
+        commands::sweep::main
     ),
     verb!(
         "man",

@@ -9,6 +9,7 @@ use super::disk::{Folder, Lock};
 use super::{Store, image_of_link};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::image::Image;
 
 /// What [`Store::collect`] took away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Collected {
     pub layers: Vec<Digest>,
     /// Bytes of file data in those layers.
     pub bytes: u64,
+    /// Files, directories and links in them.
+    pub entries: u64,
 }
 
 /// What a part of the store takes and what of it would be given back.
@@ -92,14 +95,12 @@ impl Store {
         for id in &images {
             self.own.images.unlink(&id.file_name())?;
         }
-        let sizes = self.layer_sizes();
-        let layers = self.drop_unused()?;
-        let size = |layer: &Digest| sizes.iter().find(|(id, _)| id == layer);
-        let bytes = layers.iter().filter_map(size).map(|(_, bytes)| bytes).sum();
+        let gone = self.drop_unused()?;
         Ok(Collected {
             images,
-            layers,
-            bytes,
+            layers: gone.layers,
+            bytes: gone.bytes,
+            entries: gone.entries,
         })
     }
 
@@ -124,6 +125,32 @@ impl Store {
             (id, bytes)
         };
         layers.into_iter().map(size).collect()
+    }
+
+    /// Bytes of file data in each layer of an image, lowest first.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Io`.
+    pub fn layer_bytes(&self, image: &Image) -> Result<Vec<u64>> {
+        let _lock = self.lock_shared()?;
+        let (shelf, record) = self.shelf_of(image.id())?;
+        let bytes = |layer| Ok(shelf.layer_record(layer)?.bytes);
+        record.layers.iter().map(bytes).collect()
+    }
+
+    /// The images that containers were made from, and those containers' ids.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn leases(&self) -> Result<Vec<(Digest, String)>> {
+        let _lock = self.lock_shared()?;
+        let mut leases = Vec::new();
+        for container in self.containers()? {
+            if let Ok(Some(image)) = self.lease(&container) {
+                leases.push((image, container));
+            }
+        }
+        Ok(leases)
     }
 
     /// What the store holds.

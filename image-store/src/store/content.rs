@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, Write};
 
 use super::disk::{Folder, Workspace, empty};
+use super::export::Count;
 use super::shelf::Shelf;
 use super::tree;
 use crate::decode::{Compression, LayerStream};
@@ -54,6 +55,18 @@ impl<W: Write> Write for Hashing<W> {
 }
 
 impl Shelf {
+    /// How many bytes the tar of a layer has.
+    pub(super) fn layer_size(&self, diff_id: &Digest, count: &mut Count) -> Result<()> {
+        let folder = Folder::open(self.layer_path(diff_id))?;
+        match folder.file("recipe")? {
+            Some(recipe) => {
+                count.0 = crate::recipe::length(recipe).at("read", "recipe")?;
+                Ok(())
+            }
+            None => kept_tar(diff_id, &folder, None, count).map(drop),
+        }
+    }
+
     /// Writes the tar of a layer, compared on the way with what is in its directory; an error
     /// when they are not the same, or the tar is not that of the diffID.
     ///

@@ -372,6 +372,17 @@ impl Workspace {
         format!("w{}", self.counter.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// A new file without a name, to write and read again.
+    pub(crate) fn file(&self) -> Result<File> {
+        let name = self.fresh_name();
+        let path = self.folder.path().join(&name);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self.fd(), &name, flags, Mode::RUSR | Mode::WUSR)
+            .at("create", path)?;
+        self.folder.unlink(&name)?;
+        Ok(File::from(fd))
+    }
+
     /// A new directory inside.
     pub(crate) fn make_folder(&self, name: &str) -> Result<Folder> {
         Folder::open_or_make(self.folder.path.join(name))

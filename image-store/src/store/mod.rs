@@ -5,7 +5,9 @@
 mod collection;
 mod content;
 mod disk;
+mod export;
 mod heritage;
+mod import;
 mod ingest;
 mod lookup;
 mod names;
@@ -27,7 +29,8 @@ pub use verification::{Damage, Part, Repaired, Verified};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::candidate::{self, Wish};
+use crate::blobs::Blobs;
+use crate::candidate::{self, Candidate, Wish};
 use crate::container::{Container, ContainerId};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
@@ -148,8 +151,21 @@ impl Store {
     /// or `Io`. The store is then as it was before, except for images that stand before the bad
     /// one in the source.
     pub fn load(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
+        let loaded = self.load_from(|wish| candidate::find(source, wish), options);
+        let name = source.to_string();
+        loaded.map_err(|error| {
+            let is_named = error.subject().contains(&name);
+            if is_named { error } else { error.within(&name) }
+        })
+    }
+
+    fn load_from(
+        &self,
+        find: impl FnOnce(&Wish<'_>) -> Result<(Blobs, Vec<Candidate>)>,
+        options: &LoadOptions,
+    ) -> Result<Vec<Image>> {
         self.empty_trash()?;
-        let loaded = self.load_all(source, options);
+        let loaded = self.load_found(find, options);
         if loaded.is_err() {
             // A failure between two renames, which a full disk can still cause.
             if let Ok(Some(_lock)) = Lock::try_exclusive(&self.top) {
@@ -160,20 +176,20 @@ impl Store {
         loaded
     }
 
-    fn load_all(&self, source: &Source, options: &LoadOptions) -> Result<Vec<Image>> {
+    fn load_found(
+        &self,
+        find: impl FnOnce(&Wish<'_>) -> Result<(Blobs, Vec<Candidate>)>,
+        options: &LoadOptions,
+    ) -> Result<Vec<Image>> {
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let wish = Wish {
             platform,
             limits: &options.limits,
         };
-        let (blobs, candidates) = candidate::find(source, &wish)?;
+        let (blobs, candidates) = find(&wish)?;
         let mut images = Vec::new();
         for candidate in &candidates {
-            let ingest = Ingest::new(self, &blobs, options)?;
-            let image = ingest
-                .image(candidate)
-                .map_err(|error| error.within(&source.to_string()))?;
-            images.push(image);
+            images.push(Ingest::new(self, &blobs, options)?.image(candidate)?);
         }
         // What a full disk has no room for is not missed before something is removed.
         self.fill_spare().ok();

@@ -7,11 +7,19 @@ use std::collections::BTreeSet;
 
 use super::Store;
 use super::disk::Workspace;
-use super::record::{Change, ImageRecord};
+use super::record::Change;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::Removed;
 use crate::reference::Reference;
+
+/// Layers that were taken out of sight.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    pub(super) layers: Vec<Digest>,
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+}
 
 impl Store {
     /// [`Store::remove`] under the exclusive lock.
@@ -49,11 +57,14 @@ impl Store {
                 })?;
         self.untag(&names)?;
         self.forget_image(&found.id)?;
-        let layers = self.remove_image(&record)?;
+        self.own.images.unlink(&record.config.file_name())?;
+        let gone = self.drop_unused()?;
         Ok(Removed {
             untagged: names,
             image: Some(found.id),
-            layers,
+            layers: gone.layers,
+            bytes: gone.bytes,
+            entries: gone.entries,
         })
     }
 
@@ -93,16 +104,9 @@ impl Store {
         Ok(())
     }
 
-    fn remove_image(&self, record: &ImageRecord) -> Result<Vec<Digest>> {
-        self.own.images.unlink(&record.config.file_name())?;
-        let mut gone = self.drop_unused()?;
-        gone.retain(|layer| record.layers.contains(layer));
-        Ok(gone)
-    }
-
     /// Takes layers and blobs that no image uses out of sight. Only under the exclusive lock: a
     /// load that commits counts on layers its image does not name yet.
-    pub(super) fn drop_unused(&self) -> Result<Vec<Digest>> {
+    pub(super) fn drop_unused(&self) -> Result<Gone> {
         let mut used: BTreeSet<Digest> = BTreeSet::new();
         for id in self.own.image_ids()? {
             let record = self.own.image_record(&id)?;
@@ -113,11 +117,16 @@ impl Store {
         // Images first, and for good: a layer must not be missing while its image is there.
         self.own.images.sync()?;
         let trash = Workspace::new(&self.trash)?;
-        let mut gone = Vec::new();
+        let mut gone = Gone::default();
         for layer in self.own.layer_ids()? {
             if !used.contains(&layer) {
+                // One whose record is damaged goes all the same, and nobody knows how large it was.
+                if let Ok(record) = self.own.layer_record(&layer) {
+                    gone.bytes += record.bytes;
+                    gone.entries += record.entries;
+                }
                 self.own.layers.discard(&layer.file_name(), &trash)?;
-                gone.push(layer);
+                gone.layers.push(layer);
             }
         }
         trash.leave();

@@ -1,0 +1,39 @@
+//! `hostrun prune` and `hostrun gc`.
+
+use super::sweep;
+use crate::args::images::{Gc, Prune};
+use crate::globals::Globals;
+use crate::{output, table};
+use anyhow::Result;
+use hostrun_image_store::{Collected, Store};
+
+/// Runs `prune`.
+///
+/// # Errors
+/// When the store cannot be read or changed.
+pub(crate) fn prune(globals: &Globals, args: &Prune) -> Result<u8> {
+    let store = globals.open_store()?;
+    let collected = store.prune(args.all)?;
+    tell(globals, &store, &collected)
+}
+
+/// Runs `gc`.
+///
+/// # Errors
+/// As [`prune`].
+pub(crate) fn gc(globals: &Globals, _args: &Gc) -> Result<u8> {
+    let store = globals.open_store()?;
+    let collected = store.collect()?;
+    tell(globals, &store, &collected)
+}
+
+fn tell(globals: &Globals, store: &Store, collected: &Collected) -> Result<u8> {
+    for image in &collected.images {
+        output::line(&format!("deleted: {image}"))?;
+    }
+    let size = table::size(collected.bytes);
+    output::line(&format!("reclaimed: {size}"))?;
+    // Also what a crash left lies there.
+    sweep::later(globals, store, collected.entries)?;
+    Ok(0)
+}
