@@ -216,11 +216,24 @@ pub(crate) fn is_hang_up(error: &Error) -> bool {
 /// What the child reports, in general words: its plan is gone with the creator.
 pub(crate) fn release(
     socket: &OwnedFd,
-    mut agent: Option<Agent>,
+    agent: Option<Agent>,
     pid: i32,
     explain: impl Fn(Failure) -> Error,
 ) -> Result<()> {
     send(socket, &[byte::START], SendFlags::NOSIGNAL).at("start", "the parked process")?;
+    heed(socket, agent, pid, explain)
+}
+
+/// Hears of a child that goes whether its program runs.
+///
+/// # Errors
+/// As [`release`].
+pub(crate) fn heed(
+    socket: &OwnedFd,
+    mut agent: Option<Agent>,
+    pid: i32,
+    explain: impl Fn(Failure) -> Error,
+) -> Result<()> {
     let mut said = Vec::new();
     loop {
         match receive(socket.as_fd())? {

@@ -10,7 +10,7 @@ use crate::plan::options::{Attributes, RDONLY};
 use crate::plan::process::ProcessPlan;
 use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
-use crate::prepare::{Line, NodeFd, Parking, Prepared, Tree, clone_propagation};
+use crate::prepare::{Line, NodeFd, Parking, Prepared, Stop, Tree, clone_propagation};
 use crate::warm::Page;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
@@ -292,8 +292,10 @@ impl Parking {
     fn orders(&self) -> orders::Park<'_> {
         orders::Park {
             listener: raw(&self.listener),
-            keeps_line: self.keeps_line,
-            page: self.page.as_ref().map(Page::words),
+            keeps_line: self.stop != Stop::Plain,
+            page: self.page.as_ref().map(Page::program),
+            told: self.page.as_ref().is_some_and(Page::is_told),
+            surplus: self.page.as_ref().map_or(&[], Page::surplus),
             behind_filter: self.behind_filter,
         }
     }

@@ -131,9 +131,11 @@ impl Record {
     }
 
     pub(crate) fn from_bytes(id: &str, bytes: &[u8]) -> Result<Record> {
-        let record: Record = serde_json::from_slice(bytes)
+        let mut record: Record = serde_json::from_slice(bytes)
             .map_err(|error| Error::new(ErrorKind::System, "read state of", id).caused_by(error))?;
         if record.version == Record::VERSION {
+            // It was found under this one; a sandbox that is taken changes its name before its record.
+            id.clone_into(&mut record.id);
             return Ok(record);
         }
         Err(

@@ -24,6 +24,12 @@ fn check(result: libc::c_long) -> rustix::io::Result<libc::c_long> {
     Err(Errno::from_raw_os_error(errno))
 }
 
+/// Where the C library keeps this thread's `errno`, in the thread's own storage.
+pub(crate) fn errno_address() -> usize {
+    // SAFETY: no preconditions; the location is not read here.
+    unsafe { libc::__errno_location() }.addr()
+}
+
 /// The one `clone3(2)`: every new namespace, straight into the cgroup if there is one, with a pidfd.
 /// The child never returns from here: it follows the orders.
 ///

@@ -123,11 +123,22 @@ pub struct Park<'a> {
     pub listener: Fd,
     /// The socket to the parent stays open, and a start may come over it, too.
     pub keeps_line: bool,
-    /// The program comes over that socket, to be kept here. Until then nobody but the parent knows
-    /// us, and we die with it. The parent knows where this is: pointers in the message are right.
+    /// Where the program is, or where it is to be kept when it comes over that socket. The parent
+    /// knows where this is: pointers in the message are right.
     pub page: Option<&'a [Cell<*const c_char>]>,
+    /// The program is in the page already. Where it is not, nobody but the parent knows us until it
+    /// comes, and we die with it.
+    pub told: bool,
+    /// Beginnings and ends of what is of the parent's memory and of no use to us, by turns; empty
+    /// where something of it is needed after the wait.
+    pub surplus: &'a [Cell<*const c_char>],
     /// Install the filter before waiting: it lets through whatever is left to do.
     pub behind_filter: bool,
+}
+
+impl Park<'_> {
+    /// Bit in the message with a program: it is executed at once.
+    pub const GO: usize = 1 << 3;
 }
 
 /// One namespace to join.

@@ -34,8 +34,9 @@ pub(crate) fn park<'a>(
         }
         return Ok(orders.program);
     };
-    if park.page.is_none() {
-        exec::find_program(orders.program)?;
+    let program = told(orders, park)?;
+    if let Some(program) = program {
+        exec::find_program(program)?;
     }
     // A parked process may wait for days: nothing of the host stays open in it meanwhile.
     session::close_ours(orders, park.listener);
@@ -50,7 +51,29 @@ pub(crate) fn park<'a>(
         confine(orders, *report_to, filter_early)?;
     }
     sys::send(orders.parent, &[byte::READY]).map_err(failed)?;
-    wait(orders, park, report_to)
+    forget(park);
+    wait(orders, park, program, report_to)
+}
+
+/// What to become, if that has been said.
+fn told<'a>(orders: &Orders<'a>, park: Park<'a>) -> Result<Option<Program<'a>>, Failure> {
+    match park.page {
+        None => Ok(Some(orders.program)),
+        Some(_) if !park.told => Ok(None),
+        Some(page) => read(page)
+            .map(|(program, _)| Some(program))
+            .ok_or(failed(Errno(libc::EPROTO))),
+    }
+}
+
+/// Gives back what we have of the parent's memory: its secrets are not kept for as long as we wait,
+/// and `execve(2)`, for which somebody waits, has less to take down.
+fn forget(park: Park<'_>) {
+    for range in park.surplus.chunks_exact(2) {
+        if let [from, to] = range {
+            sys::unmap(from.get().addr(), to.get().addr());
+        }
+    }
 }
 
 /// Is the filter installed before the wait?
@@ -65,12 +88,13 @@ fn failed(errno: Errno) -> Failure {
 fn wait<'a>(
     orders: &Orders<'a>,
     park: Park<'a>,
+    program: Option<Program<'a>>,
     report_to: &mut Fd,
 ) -> Result<Program<'a>, Failure> {
     let mut waiting = Waiting {
         park,
         line: park.keeps_line.then_some(orders.parent),
-        program: park.page.is_none().then_some(orders.program),
+        program,
     };
     if waiting.line.is_none() {
         sys::close_now(orders.parent);
@@ -110,7 +134,9 @@ impl Waiting<'_> {
         match (hear(line, self.park)?, self.program) {
             (Heard::Byte(byte::START), Some(_)) => return Ok(Some(line)),
             (Heard::Program(streams), None) => {
-                self.program = Some(take(self.park, line, streams)?);
+                let (program, goes) = take(self.park, line, streams)?;
+                self.program = Some(program);
+                return Ok(goes.then_some(line));
             }
             // Nobody else can ever tell us what to become.
             (_, None) => return Err(failed(Errno(libc::EPIPE))),
@@ -152,23 +178,28 @@ fn hear(line: Fd, park: Park<'_>) -> Result<Heard, Failure> {
     heard.map_err(failed)
 }
 
-/// Takes the program that came, and its streams, and says whether it can be executed at all.
-fn take(park: Park<'_>, line: Fd, streams: [Fd; 3]) -> Result<Program<'_>, Failure> {
+/// Takes the program that came, and its streams. Is it to be executed at once? If not, says whether it
+/// can be executed at all; `execve(2)` says the same.
+fn take(park: Park<'_>, line: Fd, streams: [Fd; 3]) -> Result<(Program<'_>, bool), Failure> {
     let told = park.page.and_then(read);
-    let (program, numbers) = told.ok_or(failed(Errno(libc::EPROTO)))?;
-    let numbers = (0..3).filter(|number| numbers >> number & 1 == 1);
+    let (program, bits) = told.ok_or(failed(Errno(libc::EPROTO)))?;
+    let numbers = (0..3).filter(|number| bits >> number & 1 == 1);
     for (fd, number) in streams.iter().zip(numbers) {
         sys::dup_onto(*fd, number).map_err(|errno| Step::Stdio.failed(errno))?;
         sys::close_now(*fd);
     }
-    exec::find_program(program)?;
-    sys::send(line, &[byte::READY]).map_err(failed)?;
-    Ok(program)
+    let goes = bits & Park::GO != 0;
+    if !goes {
+        exec::find_program(program)?;
+        sys::send(line, &[byte::READY]).map_err(failed)?;
+    }
+    Ok((program, goes))
 }
 
 /// What the page says: a word with the kind of the message, three with the places of the lists,
-/// where the paths begin, the arguments and the environment, one with their end, and one with a bit
-/// for each standard stream that came. The others stay what they are: the null device.
+/// where the paths begin, the arguments and the environment, one with their end, and one with bits:
+/// for each standard stream that came, and [`Park::GO`]. The other streams stay what they are: the
+/// null device.
 fn read(page: &[Cell<*const c_char>]) -> Option<(Program<'_>, usize)> {
     let word = |index: usize| page.get(index).map(|word| word.get().addr());
     let (paths, argv, envp, end) = (word(1)?, word(2)?, word(3)?, word(4)?);

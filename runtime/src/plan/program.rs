@@ -17,6 +17,11 @@ pub(crate) struct ProgramPlan {
 }
 
 impl ProgramPlan {
+    /// Candidates, arguments, environment.
+    pub(crate) fn lists(&self) -> [&[CString]; 3] {
+        [&self.candidates, &self.argv, &self.envp]
+    }
+
     /// The same with this `HOME`, if it has none.
     pub(crate) fn with_home(&self, home: &CString) -> ProgramPlan {
         let mut program = self.clone();

@@ -8,6 +8,7 @@ mod place;
 mod ready;
 mod scope;
 pub(crate) mod state_dir;
+mod surplus;
 mod trees;
 
 use crate::error::{At, Error, ErrorKind, Result};
@@ -168,7 +169,7 @@ pub(crate) fn prepare(order: Order<'_>, mut plan: Plan) -> Result<Prepared> {
     let mounts_from = ready::mounts(template, order.host, &plan, &trees);
     let park = order
         .park
-        .map(|stop| Parking::make(stop, &state, order.behind_filter));
+        .map(|stop| Parking::make(stop, &state, &plan, order.host, order.behind_filter));
     let park = park.transpose()?;
     let keyring = order.new_keyring.then(|| keyring_of(order.id.as_str()));
     if plan.process.oom_score_adj.is_some() || plan.namespaces.creates(Kind::Time) {

@@ -1,8 +1,9 @@
 //! What a start finds ready, and how it waits to go on.
 
 use super::state_dir::StateDir;
+use super::surplus;
 use super::{Prepared, Tree, Trees};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::host::{Caller, Host};
 use crate::plan::Plan;
 use crate::plan::namespaces::Kind;
@@ -24,21 +25,49 @@ pub(crate) enum Stop {
 /// What such a process needs.
 #[derive(Debug)]
 pub(crate) struct Parking {
+    pub(crate) stop: Stop,
     pub(crate) listener: OwnedFd,
-    pub(crate) keeps_line: bool,
     pub(crate) page: Option<Page>,
     pub(crate) behind_filter: bool,
 }
 
 impl Parking {
-    pub(super) fn make(stop: Stop, state: &StateDir, behind_filter: bool) -> Result<Parking> {
+    pub(super) fn make(
+        stop: Stop,
+        state: &StateDir,
+        plan: &Plan,
+        host: &Host,
+        behind_filter: bool,
+    ) -> Result<Parking> {
         Ok(Parking {
+            stop,
             listener: state.listen()?,
-            keeps_line: stop != Stop::Plain,
-            page: (stop == Stop::Unnamed).then(Page::new),
+            page: page(stop, plan, host, behind_filter)?,
             behind_filter,
         })
     }
+}
+
+/// The memory of such a process. All the rest it forgets, unless a filter or hooks in there are for
+/// after the wait.
+fn page(stop: Stop, plan: &Plan, host: &Host, behind_filter: bool) -> Result<Option<Page>> {
+    let forgets = plan.hooks.is_empty() && (behind_filter || plan.seccomp.is_none());
+    let process = &plan.process;
+    let page = match stop {
+        Stop::Plain => return Ok(None),
+        Stop::KeepsLine if !forgets => return Ok(None),
+        // Where it does not fit, the orders have it.
+        Stop::KeepsLine => match Page::with([&process.candidates, &process.argv, &process.envp]) {
+            Err(error) if error.kind() == ErrorKind::InvalidSpec => return Ok(None),
+            page => page?,
+        },
+        Stop::Unnamed => Page::new(),
+    };
+    if !forgets {
+        return Ok(Some(page));
+    }
+    let surplus = surplus::find(host, &page.range())?;
+    Ok(Some(page.with_surplus(surplus)))
 }
 
 impl Prepared {

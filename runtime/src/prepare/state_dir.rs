@@ -12,6 +12,7 @@ use rustix::net::{
 };
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 /// The record of the container, written when it is made.
 pub(crate) const STATE: &str = "state.json";
@@ -85,6 +86,14 @@ impl StateDir {
         rustix::fs::fstat(&self.fd)
             .map(|stat| stat.st_uid)
             .at("find the owner of", &self.id)
+    }
+
+    /// How long ago a file was made or removed in it.
+    pub(crate) fn age(&self) -> Result<Duration> {
+        let stat = rustix::fs::fstat(&self.fd).at("find the age of", &self.id)?;
+        let changed = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Ok(now.unwrap_or_default().saturating_sub(changed))
     }
 
     /// Writes a file that does not exist yet.

@@ -1,15 +1,18 @@
 //! What all sandboxes of a pool have in common, and what each may still be told.
 
+use super::difference::{self, DIFFERS};
+use super::source::Source;
 use crate::bundle;
-use crate::error::Result;
+use crate::error::{At, Result};
+use crate::id::ContainerId;
 use crate::plan::identities::KEEP_GROUPS;
-use crate::plan::landlock;
 use crate::plan::program::{self, ProgramPlan};
 use crate::plan::refusal::Refusals;
+use crate::plan::sources::{Links, SourcePlan};
+use crate::plan::{Plan, landlock};
 use crate::request::{Request, Stdio, Stream};
 use crate::runtime::Runtime;
 use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
-use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +25,8 @@ pub(super) struct Class {
     pub(super) new_keyring: bool,
     /// Without the program.
     rest: Spec,
+    /// What is mounted by its path on the host, and whether links on the way are followed.
+    paths: Vec<(PathBuf, bool)>,
 }
 
 /// What one start is told, and all it is told.
@@ -32,13 +37,15 @@ pub(super) struct Said {
     /// All of it as it was written, for later verbs.
     pub(super) config: Vec<u8>,
     pub(super) stdio: Stdio,
+    /// What was compared. It has hundreds of parts, so that it is dropped when there is time.
+    _rest: Spec,
 }
 
 impl Class {
     /// Reads the request that stands for all.
     ///
     /// # Errors
-    /// `Unsupported` with the JSON path of each thing that is known only when a container is made, or
+    /// What planning a container refuses; `Unsupported` with the JSON path of each thing that is known only when a container is made, or
     /// that one container would leave to another.
     pub(super) fn new(runtime: &Runtime, request: Request, own_roots: bool) -> Result<Class> {
         let mut refusals = Refusals::default();
@@ -48,6 +55,10 @@ impl Class {
         refuse_request(&request, &mut refusals);
         refuse_spec(&request.spec, own_roots, &mut refusals);
         refusals.finish()?;
+        let paths = paths(
+            &runtime.plan(&ContainerId::new("class")?, &request)?,
+            own_roots,
+        );
         let Request {
             mut spec,
             bundle,
@@ -63,7 +74,17 @@ impl Class {
             bundle,
             new_keyring,
             rest,
+            paths,
         })
+    }
+
+    /// What is at the paths now.
+    pub(super) fn sources(&self) -> Result<Vec<Source>> {
+        let look = |(path, links): &(PathBuf, bool)| {
+            let found = Source::look(path, *links);
+            found.at("find", path.display())
+        };
+        self.paths.iter().map(look).collect()
     }
 
     /// What a request says besides what the class has said already.
@@ -88,7 +109,7 @@ impl Class {
         let process = take_program(&mut rest);
         place(&mut rest, None);
         if rest != self.rest {
-            refuse_differences(&rest, &self.rest, &mut refusals);
+            difference::refuse(&rest, &self.rest, &mut refusals);
         }
         let program = program::plan(&process, &mut refusals);
         refusals.finish()?;
@@ -97,6 +118,7 @@ impl Class {
             annotations,
             config,
             stdio: request.stdio,
+            _rest: rest,
         })
     }
 
@@ -117,7 +139,16 @@ impl Class {
     }
 }
 
-const DIFFERS: &str = "differs from what the sandboxes were made for";
+/// Of the root, where it has a path, and of what is bound.
+fn paths(plan: &Plan, own_root: bool) -> Vec<(PathBuf, bool)> {
+    let root = (!own_root).then(|| (plan.root.path.clone(), true));
+    let mounts = plan.root.mounts.iter();
+    let bound = mounts.filter_map(|mount| match &mount.source {
+        SourcePlan::Bind { path, links, .. } => Some((path.clone(), *links == Links::Follow)),
+        _ => None,
+    });
+    root.into_iter().chain(bound).collect()
+}
 
 /// Cgroups are made before and cannot be renamed: sandboxes have theirs beside the one that is asked
 /// for, so only what that one is in counts.
@@ -236,46 +267,11 @@ fn has_hooks(hooks: &Hooks) -> bool {
     lists.into_iter().flatten().any(|list| !list.is_empty())
 }
 
-/// Names each difference by its JSON path.
-fn refuse_differences(asked: &Spec, made: &Spec, refusals: &mut Refusals) {
-    let (Ok(asked), Ok(made)) = (serde_json::to_value(asked), serde_json::to_value(made)) else {
-        refusals.refuse("config", DIFFERS);
-        return;
-    };
-    let mut paths = Vec::new();
-    differences("", &asked, &made, &mut paths);
-    if paths.is_empty() {
-        paths.push("config".to_owned());
-    }
-    for path in paths {
-        refusals.refuse(path, DIFFERS);
-    }
-}
-
-fn differences(path: &str, asked: &Value, made: &Value, paths: &mut Vec<String>) {
-    let (Value::Object(asked), Value::Object(made)) = (asked, made) else {
-        if asked != made {
-            paths.push(path.to_owned());
-        }
-        return;
-    };
-    let only_made = made.keys().filter(|key| !asked.contains_key(*key));
-    for key in asked.keys().chain(only_made) {
-        let below = match path {
-            "" => key.clone(),
-            path => format!("{path}.{key}"),
-        };
-        let of = |object: &serde_json::Map<String, Value>| object.get(key).cloned();
-        let (asked, made) = (of(asked).unwrap_or_default(), of(made).unwrap_or_default());
-        differences(&below, &asked, &made, paths);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Error;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn config() -> Value {
         json!({
@@ -283,7 +279,7 @@ mod tests {
             "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "env": ["A=1"], "cwd": "/"},
             "root": {"path": "rootfs", "readonly": true},
             "hostname": "h",
-            "linux": {"cgroupsPath": "/pods/one", "namespaces": [{"type": "mount"}, {"type": "pid"}]}
+            "linux": {"cgroupsPath": "/pods/one", "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "uts"}]}
         })
     }
 

@@ -1,62 +1,36 @@
 //! How a parked process is told its program: one message, which it reads to a place that we know.
 
+use super::page::{WORD, WORDS};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::plan::program::ProgramPlan;
 use hostrun_inside::byte;
+use hostrun_inside::orders::Park;
 use rustix::fs::{FileType, fstat, makedev};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use std::cell::Cell;
-use std::ffi::c_char;
+use std::ffi::CString;
 use std::io::IoSlice;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-const WORD: usize = size_of::<usize>();
-
-/// Words of a page: 64 KiB for arguments, environment and the pointers to them.
-const WORDS: usize = 8192;
-
-/// The kind of the message, four places, and which streams come with it.
+/// The kind of the message, four places, and bits: which streams come with it, and [`Park::GO`].
 const HEAD: usize = 6;
 
-/// The place. The process has a copy of our memory, so it is at the same address there; ours is given
-/// back as soon as it was cloned.
-#[derive(Debug)]
-pub(crate) struct Page {
-    words: Vec<Cell<*const c_char>>,
-}
-
-impl Page {
-    pub(crate) fn new() -> Page {
-        Page {
-            words: vec![Cell::new(std::ptr::null()); WORDS],
-        }
-    }
-
-    pub(crate) fn words(&self) -> &[Cell<*const c_char>] {
-        &self.words
-    }
-
-    pub(crate) fn address(&self) -> usize {
-        self.words.as_ptr().addr()
-    }
-}
+/// A program's candidates, arguments and environment.
+pub(crate) type Lists<'a> = [&'a [CString]; 3];
 
 /// The message for a process whose page is at `address`: the head, the lists as that process will find
 /// them, the texts.
 ///
 /// # Errors
 /// `InvalidSpec` where it is longer than the page.
-fn write(address: usize, program: &ProgramPlan, streams: usize) -> Result<Vec<u8>> {
-    let lists = [&program.candidates, &program.argv, &program.envp];
+pub(super) fn write(address: usize, lists: Lists<'_>, bits: usize) -> Result<Vec<u8>> {
+    let [candidates, arguments, environment] = lists.map(<[CString]>::len);
     // Arguments and environment end with a null pointer.
-    let (argv, envp) = (
-        HEAD + program.candidates.len(),
-        HEAD + program.candidates.len() + program.argv.len() + 1,
-    );
-    let end = envp + program.envp.len() + 1;
+    let argv = HEAD + candidates;
+    let envp = argv + arguments + 1;
+    let end = envp + environment + 1;
     let mut words = Vec::with_capacity(end);
-    words.extend([usize::from(byte::PROGRAM), HEAD, argv, envp, end, streams]);
+    words.extend([usize::from(byte::PROGRAM), HEAD, argv, envp, end, bits]);
     let mut text: Vec<u8> = Vec::new();
     for (list, terminated) in lists.into_iter().zip([false, true, true]) {
         for string in list {
@@ -81,7 +55,7 @@ fn write(address: usize, program: &ProgramPlan, streams: usize) -> Result<Vec<u8
     )
 }
 
-/// Tells it. The streams are duplicated, so ours may be closed then. Those that lead to the null device
+/// Tells it, and to go at once (`goes`) or to wait for its start. The streams are duplicated, so ours may be closed then. Those that lead to the null device
 /// do not go: the process has the container's own there already, and no file of the host's mounts.
 ///
 /// # Errors
@@ -91,10 +65,12 @@ pub(super) fn tell(
     address: usize,
     program: &ProgramPlan,
     streams: &[(usize, BorrowedFd<'_>)],
+    goes: bool,
 ) -> Result<()> {
     let sent: Vec<_> = streams.iter().filter(|(_, fd)| !is_null(*fd)).collect();
     let numbers = sent.iter().fold(0, |bits, (number, _)| bits | 1 << number);
-    let message = write(address, program, numbers)?;
+    let go = if goes { Park::GO } else { 0 };
+    let message = write(address, program.lists(), numbers | go)?;
     let sent: Vec<_> = sent.iter().map(|(_, fd)| *fd).collect();
     let parts = [IoSlice::new(&message)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
@@ -117,7 +93,6 @@ fn is_null(fd: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ffi::CString;
 
     fn texts(list: &[&str]) -> Vec<CString> {
         list.iter()
@@ -152,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_the_kernel_reads_at_that_address() {
         let address = 0x7000_0000;
-        let message = write(address, &program(&["A=1", "B="]), 0b101).unwrap();
+        let message = write(address, program(&["A=1", "B="]).lists(), 0b101).unwrap();
         assert_eq!(message[0], byte::PROGRAM);
         assert_eq!(
             list(&message, address, 1, 2),
@@ -165,7 +140,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_and_not_cut() {
         let long = format!("A={}", "x".repeat(WORDS * WORD));
-        let refused = write(0, &program(&[&long]), 0).unwrap_err();
+        let refused = write(0, program(&[&long]).lists(), 0).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidSpec);
     }
 }

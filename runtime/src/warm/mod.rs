@@ -12,15 +12,18 @@
 //! taken out of one never comes back. `docs/warm.md` says what may differ at the time of a start.
 
 mod class;
+mod difference;
 mod message;
 mod networks;
+mod page;
 mod parked;
 mod refiller;
 mod sandboxes;
+mod source;
 mod template;
 
-pub(crate) use message::Page;
 pub use networks::Networks;
+pub(crate) use page::Page;
 pub use refiller::{Refill, Refiller};
 pub use sandboxes::Sandboxes;
 pub use template::MountTemplate;

@@ -39,11 +39,18 @@ impl Networks {
         self.queue().len()
     }
 
-    /// The oldest; whoever takes it is the only one who ever has it.
-    pub(crate) fn take(&self) -> Option<OwnedFd> {
-        let taken = self.queue().pop_front();
+    /// Throws away all that wait: settings of the host's own network namespace have changed, which a
+    /// new one starts from.
+    pub fn discard(&self) {
+        let all = std::mem::take(&mut *self.queue());
         self.bell.ring();
-        taken
+        drop(all);
+    }
+
+    /// The oldest; whoever takes it is the only one who ever has it, and rings the bell when it has
+    /// done what is urgent.
+    pub(crate) fn take(&self) -> Option<OwnedFd> {
+        self.queue().pop_front()
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<OwnedFd>> {

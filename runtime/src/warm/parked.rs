@@ -2,27 +2,25 @@
 
 use super::class::{Class, Said};
 use super::message;
-use crate::attend::{Ready, hear, is_hang_up};
+use super::source::Source;
+use crate::attend::{Ready, hear, heed, is_hang_up};
 use crate::clone::Child;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::explain;
 use crate::held::{Held, Program};
 use crate::id::ContainerId;
-use crate::plan::Plan;
 use crate::plan::program::ProgramPlan;
-use crate::plan::sources::{Links, SourcePlan};
-use crate::prepare::state_dir::StateDir;
+use crate::prepare::state_dir::{START_SOCKET, StateDir};
 use crate::prepare::{Place, Prepared, Stop, Streams};
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
 use crate::start::Stand;
 use crate::state::{self, Record};
 use crate::timings::Timings;
+use hostrun_inside::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 /// It ends, and all that was made for it, when this is dropped. Fields are dropped in this order: the
 /// process before what is around it.
@@ -45,55 +43,11 @@ pub(super) struct Parked {
     state: StateDir,
 }
 
-/// A file or directory of the host that was mounted by its path.
-#[derive(Debug, PartialEq, Eq)]
-struct Source {
-    path: PathBuf,
-    links: bool,
-    device: (u32, u32),
-    inode: u64,
-    mount: u64,
-}
-
-impl Source {
-    fn look(path: &Path, links: bool) -> Option<Source> {
-        let flags = if links {
-            AtFlags::empty()
-        } else {
-            AtFlags::SYMLINK_NOFOLLOW
-        };
-        let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
-        let found = statx(CWD, path, flags | AtFlags::STATX_DONT_SYNC, wanted).ok()?;
-        Some(Source {
-            path: path.to_owned(),
-            links,
-            device: (found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
-            mount: found.stx_mnt_id,
-        })
-    }
-
-    /// Does its path still lead to it? What was mounted keeps its number from being given to another.
-    fn is_current(&self) -> bool {
-        Source::look(&self.path, self.links).as_ref() == Some(self)
-    }
-}
-
-/// Of the root, where it has a path, and of what is bound.
-fn sources(plan: &Plan, own_root: bool) -> Vec<Source> {
-    let root = (!own_root).then_some((&plan.root.path, true));
-    let bound = plan
-        .root
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            SourcePlan::Bind { path, links, .. } => Some((path, *links == Links::Follow)),
-            _ => None,
-        });
-    root.into_iter()
-        .chain(bound)
-        .filter_map(|(path, links)| Source::look(path, links))
-        .collect()
+/// What a sandbox is to become.
+pub(super) struct Wanted<'a> {
+    pub(super) id: &'a ContainerId,
+    pub(super) said: &'a Said,
+    pub(super) streams: &'a Streams,
 }
 
 impl Parked {
@@ -107,8 +61,9 @@ impl Parked {
         id: &ContainerId,
         root: Option<OwnedFd>,
     ) -> Result<Parked> {
+        // Before: if one is replaced meanwhile, this is thrown away later, and not kept for ever.
+        let sources = class.sources()?;
         let mut request = class.request(id.as_str());
-        let own_root = root.is_some();
         request.root = root;
         let stand = runtime.stand(id, request, Some(Stop::Unnamed), &mut Timings::start())?;
         let Stand {
@@ -116,7 +71,6 @@ impl Parked {
             prepared,
             record,
         } = stand;
-        let sources = sources(&prepared.plan, own_root);
         let uid = prepared.plan.process.uid;
         let home = crate::users::home_of(prepared.trees.root.as_fd(), uid);
         let page = prepared.park.as_ref().and_then(|park| park.page.as_ref());
@@ -167,28 +121,26 @@ impl Parked {
     ///
     /// # Errors
     /// What its process reports of the program, or the kernel.
-    pub(super) fn become_container(
+    pub(super) fn create(
         mut self,
         runtime: &Runtime,
-        id: &ContainerId,
-        said: &Said,
-        streams: &Streams,
+        wanted: &Wanted<'_>,
     ) -> Result<Option<Created>> {
         let mut timings = Timings::start();
-        let program = said.program.with_home(&self.home);
-        self.write(id, said)?;
+        let program = wanted.said.program.with_home(&self.home);
+        self.write(wanted)?;
         timings.mark("record");
-        if !self.tell(&program, streams)? {
+        if !self.tell(&program, wanted.streams, false)? || !self.is_ready(&program)? {
             return Ok(None);
         }
         self.state.publish()?;
         timings.mark("program");
+        let program = self.program(&program);
         let Parked {
             child,
             line,
             console,
             root,
-            cwd,
             record,
             place,
             mut state,
@@ -196,16 +148,49 @@ impl Parked {
         } = self;
         state.keep();
         place.commit();
-        let program = Program::new(&program.argv, &program.candidates, &cwd);
         let held = Held::plain(line, root, program, record);
         let running = Running::new(Ready { child, console }, timings);
-        let container = runtime.container(id)?;
+        let container = runtime.container(wanted.id)?;
         Ok(Some(Created::new(container, running, Some(held))))
+    }
+
+    /// Becomes the container that is wanted and runs: one message. `None` and errors as for
+    /// [`Parked::create`].
+    pub(super) fn run(mut self, runtime: &Runtime, wanted: &Wanted<'_>) -> Result<Option<Running>> {
+        let mut timings = Timings::start();
+        let program = wanted.said.program.with_home(&self.home);
+        if !self.tell(&program, wanted.streams, true)? {
+            return Ok(None);
+        }
+        timings.mark("program");
+        // On this processor, while the kernel executes the program on another. Who is killed in between
+        // leaves a container of this id that runs, with the config and the annotations of its class.
+        self.write(wanted)?;
+        timings.mark("record");
+        if !self.runs(&program)? {
+            return Ok(None);
+        }
+        timings.mark("exec");
+        // Now: others that looked have seen by its process that it stands.
+        self.state.publish()?;
+        self.state.unlink(START_SOCKET)?;
+        let Parked {
+            child,
+            console,
+            place,
+            mut state,
+            ..
+        } = self;
+        state.keep();
+        place.commit();
+        let running = Running::new(Ready { child, console }, timings);
+        Ok(Some(running.of(runtime, wanted.id)))
     }
 
     /// What others are to find. The record stands before the program is told: from there on its process
     /// would outlive us.
-    fn write(&mut self, id: &ContainerId, said: &Said) -> Result<()> {
+    fn write(&mut self, wanted: &Wanted<'_>) -> Result<()> {
+        let Wanted { id, said, .. } = wanted;
         self.state.replace_config(&said.config)?;
         id.as_str().clone_into(&mut self.record.id);
         self.record.parked = false;
@@ -214,8 +199,8 @@ impl Parked {
         self.state.replace_new(&self.record.to_bytes()?)
     }
 
-    /// Tells it its program, and hears whether that can be executed; false where it is dead.
-    fn tell(&self, program: &ProgramPlan, streams: &Streams) -> Result<bool> {
+    /// Tells it its program; false where it is dead.
+    fn tell(&self, program: &ProgramPlan, streams: &Streams, goes: bool) -> Result<bool> {
         let streams: Vec<_> = streams.borrowed().into_iter().enumerate().collect();
         // At a terminal they are its own.
         let sent = if self.console.is_some() {
@@ -223,13 +208,33 @@ impl Parked {
         } else {
             &streams[..]
         };
-        match message::tell(&self.line, self.page, program, sent) {
-            Err(error) if is_hang_up(&error) => return Ok(false),
-            told => told?,
-        }
-        hear(&self.line, |failure| {
-            let program = Program::new(&program.argv, &program.candidates, &self.cwd);
-            explain(failure, &program.names(self.root.as_fd()))
-        })
+        lives(message::tell(&self.line, self.page, program, sent, goes))
+    }
+
+    /// Hears whether its program can be executed; false where it is dead.
+    fn is_ready(&self, program: &ProgramPlan) -> Result<bool> {
+        hear(&self.line, |failure| self.explain(program, failure))
+    }
+
+    /// Hears whether its program is executed; false where it was dead before it was told.
+    fn runs(&self, program: &ProgramPlan) -> Result<bool> {
+        let explain = |failure| self.explain(program, failure);
+        lives(heed(&self.line, None, self.record.pid, explain))
+    }
+
+    fn explain(&self, program: &ProgramPlan, failure: Failure) -> Error {
+        explain(failure, &self.program(program).names(self.root.as_fd()))
+    }
+
+    fn program(&self, program: &ProgramPlan) -> Program {
+        Program::new(&program.argv, &program.candidates, &self.cwd)
+    }
+}
+
+/// A line that was hung up is no failure of a start: there are other sandboxes.
+fn lives(said: Result<()>) -> Result<bool> {
+    match said {
+        Err(error) if is_hang_up(&error) => Ok(false),
+        said => said.map(|()| true),
     }
 }

@@ -1,14 +1,14 @@
 //! A pool of sandboxes of one class.
 
 use super::class::Class;
-use super::parked::Parked;
+use super::parked::{Parked, Wanted};
 use super::refiller::{Bell, Refill};
 use crate::container::Found;
 use crate::error::Result;
 use crate::id::ContainerId;
 use crate::prepare::Streams;
 use crate::request::Request;
-use crate::running::Created;
+use crate::running::{Created, Running};
 use crate::runtime::Runtime;
 use crate::state::Status;
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 type Roots = dyn Fn() -> Result<OwnedFd> + Send + Sync;
 
@@ -107,11 +108,50 @@ impl Sandboxes {
     /// `InvalidSpec` with the JSON path of each thing that may not differ; `AlreadyExists`;
     /// `ExecNotFound` or `ExecDenied` where the program cannot run.
     pub fn take(&self, id: &ContainerId, request: Request) -> Result<Option<Created>> {
+        self.hand_out(id, request, |parked, wanted| {
+            parked.create(&self.runtime, wanted)
+        })
+    }
+
+    /// The same, and its program runs at once: one message to its process, where [`Sandboxes::take`]
+    /// and [`Created::start`] are two, each answered.
+    ///
+    /// # Errors
+    /// As [`Sandboxes::take`].
+    pub fn run(&self, id: &ContainerId, request: Request) -> Result<Option<Running>> {
+        self.hand_out(id, request, |parked, wanted| {
+            parked.run(&self.runtime, wanted)
+        })
+    }
+
+    /// The oldest that is any good becomes what is wanted. Who refills is woken after that, not to wake
+    /// on the processor that the program is to run on.
+    fn hand_out<T>(
+        &self,
+        id: &ContainerId,
+        request: Request,
+        become_it: impl Fn(Parked, &Wanted<'_>) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let made = self.first(id, request, become_it);
+        self.bell.ring();
+        made
+    }
+
+    fn first<T>(
+        &self,
+        id: &ContainerId,
+        request: Request,
+        become_it: impl Fn(Parked, &Wanted<'_>) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let mut said = self.class.hear(request)?;
         let streams = Streams::of(std::mem::take(&mut said.stdio))?;
+        let wanted = Wanted {
+            id,
+            said: &said,
+            streams: &streams,
+        };
         loop {
             let taken = self.queue().pop_front();
-            self.bell.ring();
             let Some(mut parked) = taken else {
                 return Ok(None);
             };
@@ -119,17 +159,20 @@ impl Sandboxes {
                 continue;
             }
             if let Err(error) = parked.rename(id) {
-                let mut queue = self.queue();
-                // Nobody has seen it; but its place may be filled already.
-                if queue.len() < self.bound {
-                    queue.push_front(parked);
-                }
+                self.put_back(parked);
                 return Err(error);
             }
-            let created = parked.become_container(&self.runtime, id, &said, &streams)?;
-            if created.is_some() {
-                return Ok(created);
+            if let Some(made) = become_it(parked, &wanted)? {
+                return Ok(Some(made));
             }
+        }
+    }
+
+    /// One that nobody has seen; but its place may be filled already.
+    fn put_back(&self, parked: Parked) {
+        let mut queue = self.queue();
+        if queue.len() < self.bound {
+            queue.push_front(parked);
         }
     }
 
@@ -151,7 +194,7 @@ impl Refill for Sandboxes {
         let missing = self.bound.saturating_sub(self.ready());
         for _ in 0..missing {
             let root = self.roots.as_ref().map(|roots| roots()).transpose()?;
-            let id = ContainerId::new(&format!("parked-{:016x}-{}", self.mark, *next))?;
+            let id = ContainerId::new(&format!("{NAME}{:016x}-{}", self.mark, *next))?;
             *next += 1;
             let parked = Parked::make(&self.runtime, &self.class, &id, root)?;
             self.queue().push_back(parked);
@@ -164,15 +207,27 @@ impl Refill for Sandboxes {
     }
 }
 
+/// What sandboxes are called until they are taken.
+const NAME: &str = "parked-";
+
+/// How long a sandbox may be without a record, which is written within milliseconds.
+const HALF_MADE: Duration = Duration::from_secs(10);
+
 /// Removes what was parked by processes that are dead: their sandboxes have died with them, and left
 /// their cgroups and their places in the state root.
 fn sweep(runtime: &Runtime) -> Result<()> {
     for container in runtime.containers()? {
-        let Ok(Found::Unfinished(record)) = container.find() else {
-            continue;
+        let abandoned = match container.find() {
+            Ok(Found::Unfinished(record)) => {
+                record.parked && container.status_of_unfinished(&record) == Status::Stopped
+            }
+            Ok(Found::Nothing) => {
+                let age = container.dir().age().unwrap_or_default();
+                container.id().as_str().starts_with(NAME) && age > HALF_MADE
+            }
+            _ => false,
         };
-        let dead = container.status_of_unfinished(&record) == Status::Stopped;
-        if record.parked && dead {
+        if abandoned {
             // Another may sweep at the same time.
             container.delete(true).map(drop).unwrap_or_default();
         }

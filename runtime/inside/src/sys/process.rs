@@ -16,6 +16,11 @@ pub(crate) fn parent() -> Result<i32> {
     call!(libc::SYS_getppid)
 }
 
+/// `munmap(2)` from one address to another. Where nothing is mapped there is nothing to do.
+pub(crate) fn unmap(from: usize, to: usize) {
+    best_effort(call!(libc::SYS_munmap, from, to.saturating_sub(from)));
+}
+
 /// `prctl(2)` with one argument.
 pub(crate) fn prctl(option: i32, argument: u64) -> Result<i32> {
     call!(libc::SYS_prctl, option, argument, 0_u64, 0_u64, 0_u64)
