@@ -25,6 +25,7 @@ pub mod socket;
 pub mod sources;
 pub mod stage;
 pub mod trace;
+pub mod warm;
 
 pub use bundle::Bundle;
 pub use runtime::{Outcome, Runtime};

@@ -5,50 +5,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hostrun_integration::host::wait_for;
-use hostrun_integration::runtime::{Call, Running};
-use hostrun_integration::{Bundle, Stage, cgroup, namespace, on_stage_of_hostrun};
-use rustix::pipe::{PipeFlags, pipe_with};
+use hostrun_integration::runtime::Call;
+use hostrun_integration::warm::{Holder, bundle, call, parked};
+use hostrun_integration::{Bundle, Stage, namespace, on_stage_of_hostrun};
 use rustix::process::Signal;
 use serde_json::json;
 
 const REASON: &str = "it has no pools";
-
-/// The example on a bundle, found beside the binary under test.
-fn warm(stage: &Stage, bundle: &Bundle, words: &[&str]) -> Result<Call> {
-    let folder = stage.runtime().program().parent().context("no folder")?;
-    let program = folder.join("examples/warm");
-    ensure!(program.is_file(), "not built: run `make examples`");
-    let root = stage.root().to_string_lossy().into_owned();
-    let dir = bundle.write()?.to_string_lossy().into_owned();
-    let words = [root.as_str(), dir.as_str()]
-        .into_iter()
-        .chain(words.iter().copied());
-    Ok(Call::new(&program, words).within(Duration::from_mins(4)))
-}
-
-/// With a root that may be shared.
-fn bundle(stage: &Stage) -> Result<Bundle> {
-    Ok(stage.bundle()?.set("/root/readonly", json!(true)))
-}
-
-/// A full pool that is held, and spoken to through its input.
-fn hold(stage: &Stage, bundle: &Bundle, count: &str) -> Result<(Running, fs::File)> {
-    let (input, ours) = pipe_with(PipeFlags::CLOEXEC)?;
-    let mut running = warm(stage, bundle, &["hold", count])?
-        .stdin(input)
-        .spawn()?;
-    running.wait_for(&format!("{count} ready, 0 more"))?;
-    Ok((running, fs::File::from(ours)))
-}
-
-fn say(input: &mut fs::File, line: &str) -> Result<()> {
-    Ok(std::io::Write::write_all(
-        input,
-        format!("{line}\n").as_bytes(),
-    )?)
-}
 
 /// What a process sees of itself and its container; namespaces are "own" or "the machine's".
 fn facts(call: Call) -> Result<BTreeMap<String, String>> {
@@ -62,18 +27,21 @@ fn facts(call: Call) -> Result<BTreeMap<String, String>> {
         };
         facts.insert(key.to_owned(), value.to_owned());
     }
-    ensure!(facts.len() > 60, "only {} facts: {text}", facts.len());
+    ensure!(facts.len() > 200, "only {} facts: {text}", facts.len());
     Ok(facts)
 }
 
+/// Out of a pool in two steps or one, and of a process that was created by the one that starts it.
 fn same_cold_and_warm(stage: &Stage, bundle: &Bundle) -> Result<()> {
     let bundle = bundle.clone().shell(include_str!("facts.sh"));
-    let cold = facts(warm(stage, &bundle, &["cold", &stage.id()])?)?;
-    let warm = facts(warm(stage, &bundle, &["run", &stage.id()])?)?;
-    let keys = cold.keys().chain(warm.keys());
-    for key in keys {
-        let (cold, warm) = (cold.get(key), warm.get(key));
-        ensure!(cold == warm, "{key}: cold {cold:?}, warm {warm:?}");
+    let cold = facts(call(stage, &bundle, &["cold", &stage.id()])?)?;
+    for how in ["take", "run", "line"] {
+        let warm = facts(call(stage, &bundle, &[how, &stage.id()])?)?;
+        let keys = cold.keys().chain(warm.keys());
+        for key in keys {
+            let (cold, warm) = (cold.get(key), warm.get(key));
+            ensure!(cold == warm, "{key}: cold {cold:?}, {how} {warm:?}");
+        }
     }
     Ok(())
 }
@@ -134,26 +102,34 @@ fn a_container_in_a_user_namespace_from_a_pool_is_that_of_a_cold_start() -> Resu
 fn a_sandbox_is_told_its_program_and_says_if_there_is_none() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let bundle = bundle(stage)?;
-        let words = [
-            "run",
-            &stage.id(),
-            "sh",
-            "-c",
-            "echo $# $1; exit 5",
-            "a",
-            "b c",
-        ];
-        let out = warm(stage, &bundle, &words)?.run()?;
-        assert_eq!((out.stdout().as_str(), out.code()), ("1 b c\n", 5));
-        let out = warm(stage, &bundle, &["run", &stage.id(), "/bin/nothere"])?.run()?;
-        ensure!(
-            out.code() == 127 && out.stderr().contains("no such file"),
-            "{}",
-            out.stderr()
-        );
         let long = "x".repeat(70_000);
-        let out = warm(stage, &bundle, &["run", &stage.id(), "true", &long])?.run()?;
-        ensure!(out.stderr().contains("process.args"), "{}", out.stderr());
+        for how in ["take", "run"] {
+            let tell = |words: &[&str]| {
+                let id = stage.id();
+                let words = [&[how, id.as_str()], words].concat();
+                let out = call(stage, &bundle, &words)?.run()?;
+                // a start that fails leaves a container that was created
+                stage.call(["delete", "--force", &id]).run()?.ok()?;
+                anyhow::Ok(out)
+            };
+            let out = tell(&["sh", "-c", "echo $# $1; exit 5", "a", "b c"])?;
+            assert_eq!((out.stdout().as_str(), out.code()), ("1 b c\n", 5));
+            for (program, code, text) in [
+                ("/bin/nothere", 127, "no such file"),
+                ("/etc/passwd", 126, "permission denied"),
+                ("/proc/self/exe", 126, "magic link"),
+            ] {
+                let out = tell(&[program])?;
+                ensure!(
+                    out.code() == code && out.stderr().contains(text),
+                    "{how} {program}: {} {}",
+                    out.code(),
+                    out.stderr()
+                );
+            }
+            let out = tell(&["true", &long])?;
+            ensure!(out.stderr().contains("process.args"), "{}", out.stderr());
+        }
         Ok(())
     })
 }
@@ -162,57 +138,18 @@ fn a_sandbox_is_told_its_program_and_says_if_there_is_none() -> Result<()> {
 fn a_pool_never_gives_the_same_sandbox_twice_nor_makes_more_than_its_bound() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let bundle = bundle(stage)?.shell("readlink /proc/self/ns/net");
-        let (mut running, mut input) = hold(stage, &bundle, "3")?;
+        let mut holder = Holder::new(stage, &bundle, 3)?;
         for left in (0..3).rev() {
-            let id = stage.id();
-            say(&mut input, &id)?;
-            running.wait_for(&format!("{id}: 0, {left} ready"))?;
+            holder.ask(&stage.id(), &format!("0, {left} ready"))?;
         }
         let id = stage.id();
-        say(&mut input, &id)?;
-        running.wait_for(&format!("none ready\n{id}: 1"))?;
-        let text = running.stdout();
+        holder.say(&id)?;
+        holder.running.wait_for(&format!("none ready\n{id}: 1"))?;
+        let text = holder.end()?;
         let networks = text.lines().filter(|line| line.starts_with("net:["));
         let networks: std::collections::BTreeSet<&str> = networks.collect();
         ensure!(networks.len() == 3, "not three networks: {text}");
-        drop(input);
-        running.wait()?.ok().map(drop)
-    })
-}
-
-#[test]
-fn a_sandbox_whose_volume_was_replaced_or_that_died_is_thrown_away() -> Result<()> {
-    on_stage_of_hostrun(REASON, |stage| {
-        let volume = stage.folder("volume")?;
-        fs::write(volume.join("which"), "old")?;
-        let bundle = bundle(stage)?
-            .bind(&volume, "/volume", &["bind", "ro"])
-            .shell("cat /volume/which");
-        let (mut running, mut input) = hold(stage, &bundle, "2")?;
-        let groups = || cgroup::below(&stage.cgroup());
-        let parked: Vec<_> = groups()
-            .into_iter()
-            .filter(|group| group.to_string_lossy().contains("parked-"))
-            .collect();
-        ensure!(parked.len() == 2, "{parked:?}");
-        let id = stage.id();
-        // the first of them
-        let first = parked.iter().min().context("none")?;
-        fs::write(first.join("cgroup.kill"), "1")?;
-        say(&mut input, &id)?;
-        running.wait_for(&format!("{id}: 0, 0 ready"))?;
-        ensure!(running.stdout().contains("old"), "{}", running.stdout());
-        drop(input);
-        running.wait()?.ok()?;
-
-        let (mut running, mut input) = hold(stage, &bundle, "2")?;
-        fs::rename(&volume, stage.dir().join("volume-before"))?;
-        fs::create_dir(&volume)?;
-        let id = stage.id();
-        say(&mut input, &id)?;
-        running.wait_for(&format!("none ready\n{id}: 1, 0 ready"))?;
-        drop(input);
-        running.wait()?.ok().map(drop)
+        Ok(())
     })
 }
 
@@ -220,24 +157,18 @@ fn a_sandbox_whose_volume_was_replaced_or_that_died_is_thrown_away() -> Result<(
 fn parked_sandboxes_die_with_their_holder_and_the_next_pool_takes_the_rest_away() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let bundle = bundle(stage)?;
-        let (running, _input) = hold(stage, &bundle, "3")?;
-        let parked = || -> Vec<_> {
-            let groups = cgroup::below(&stage.cgroup()).into_iter();
-            groups
-                .filter(|group| group.to_string_lossy().contains("parked-"))
-                .collect()
-        };
-        ensure!(parked().len() == 3, "{:?}", parked());
-        running.signal(Signal::KILL)?;
-        ensure!(running.wait()?.code() != 0, "it lived");
+        let holder = Holder::new(stage, &bundle, 3)?;
+        ensure!(parked(stage).len() == 3, "{:?}", parked(stage));
+        holder.running.signal(Signal::KILL)?;
+        ensure!(holder.running.wait()?.code() != 0, "it lived");
         wait_for("the end of all that was parked", || {
             let empty = |text: String| text.contains("populated 0");
-            parked()
+            parked(stage)
                 .iter()
                 .all(|group| fs::read_to_string(group.join("cgroup.events")).is_ok_and(empty))
         })?;
-        warm(stage, &bundle, &["run", &stage.id()])?.run()?.ok()?;
-        ensure!(parked().is_empty(), "{:?}", parked());
+        call(stage, &bundle, &["take", &stage.id()])?.run()?.ok()?;
+        ensure!(parked(stage).is_empty(), "{:?}", parked(stage));
         let names = fs::read_dir(stage.root())?.map(|entry| Ok(entry?.file_name()));
         let names: Vec<_> = names.collect::<Result<_>>()?;
         let left = names
@@ -252,12 +183,10 @@ fn parked_sandboxes_die_with_their_holder_and_the_next_pool_takes_the_rest_away(
 fn a_container_that_was_taken_is_an_ordinary_created_one() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let bundle = bundle(stage)?.shell("sleep 60");
-        let (mut running, mut input) = hold(stage, &bundle, "2")?;
+        let mut holder = Holder::new(stage, &bundle, 2)?;
         let id = stage.id();
-        say(&mut input, &format!("keep {id}"))?;
-        running.wait_for(&format!("keep {id}: 0, 1 ready"))?;
-        drop(input);
-        running.wait()?.ok()?;
+        holder.ask(&format!("keep {id}"), "0, 1 ready")?;
+        holder.end()?;
         // its maker is gone
         let status = |wanted: &str| -> Result<()> {
             let state = stage.call(["state", &id]).run()?.ok()?;
@@ -283,7 +212,8 @@ fn a_container_that_was_taken_is_an_ordinary_created_one() -> Result<()> {
 #[test]
 fn a_thousand_starts_from_eight_threads_leave_nothing() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
-        let out = warm(stage, &bundle(stage)?, &["threads", "1000", "8"])?.run()?;
+        let threads = call(stage, &bundle(stage)?, &["threads", "1000", "8"])?;
+        let out = threads.within(Duration::from_mins(4)).run()?;
         ensure!(out.code() == 0, "{}{}", out.stdout(), out.stderr());
         let wanted =
             "1000 containers from 8 threads\n0 failed\n0 children left\n0 descriptors more\n";
