@@ -13,6 +13,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: String,
+    pub(crate) is_floor: bool,
     child: Child,
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -21,8 +22,31 @@ pub(crate) struct Server {
 /// How a server is asked to start a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Start {
+    /// From nothing.
     Cold,
-    Parked,
+    /// The same, its mount namespace copied from a template.
+    Template,
+    /// The same, its network namespace made before.
+    Network,
+    /// Of a container that was created before.
+    Created,
+    /// Of a sandbox that was parked before anybody asked for the container.
+    Sandbox,
+}
+
+impl Start {
+    /// The floor has no pools: it does what comes nearest.
+    fn byte(self, floor: bool) -> u8 {
+        match self {
+            Start::Cold => b'r',
+            Start::Template | Start::Network if floor => b'r',
+            Start::Sandbox if floor => b'p',
+            Start::Template => b't',
+            Start::Network => b'n',
+            Start::Created => b'p',
+            Start::Sandbox => b'w',
+        }
+    }
 }
 
 /// What one start took.
@@ -40,7 +64,7 @@ impl Server {
         let root = place.dir().join(format!("state-{name}"));
         let bundle = place.bundle(name, kind, 0)?;
         let words = vec![root.into_os_string(), bundle.into_os_string(), name.into()];
-        Server::start(program, words, name)
+        Server::start(program, words, name, false)
     }
 
     /// The floor in one process.
@@ -59,10 +83,10 @@ impl Server {
             filter,
             kind.payload.path().into(),
         ];
-        Server::start(program, words, name)
+        Server::start(program, words, name, true)
     }
 
-    fn start(program: &Path, words: Vec<OsString>, name: &str) -> Result<Server> {
+    fn start(program: &Path, words: Vec<OsString>, name: &str, is_floor: bool) -> Result<Server> {
         // in the scheduling class that `spawn` is in; util-linux's chrt is not in the timed path
         let mut command = Command::new("sh");
         let fifo = "chrt -f 1 true 2>/dev/null && exec chrt -f 1 \"$@\"; exec \"$@\"";
@@ -72,6 +96,7 @@ impl Server {
         let answers = BufReader::new(child.stdout.take().context("no output")?);
         Ok(Server {
             name: name.to_owned(),
+            is_floor,
             requests: child.stdin.take(),
             child,
             answers,
@@ -80,12 +105,9 @@ impl Server {
 
     /// Starts one container and waits until it is gone.
     pub(crate) fn ask(&mut self, start: Start) -> Result<Took> {
-        let byte = match start {
-            Start::Cold => b"r",
-            Start::Parked => b"p",
-        };
+        let byte = start.byte(self.is_floor);
         let requests = self.requests.as_mut().context("it has ended")?;
-        requests.write_all(byte)?;
+        requests.write_all(&[byte])?;
         requests.flush()?;
         let mut line = String::new();
         self.answers.read_line(&mut line)?;

@@ -14,31 +14,46 @@ struct Flavour {
     filtered: bool,
 }
 
-const FLAVOURS: [Flavour; 4] = [
+const fn flavour(name: &'static str, title: &'static str, start: Start, filtered: bool) -> Flavour {
     Flavour {
-        name: "embedded",
-        title: "library: a start from nothing, until the payload's first instruction",
-        start: Start::Cold,
-        filtered: false,
-    },
-    Flavour {
-        name: "embedded-seccomp",
-        title: "library: the same behind docker's filter",
-        start: Start::Cold,
-        filtered: true,
-    },
-    Flavour {
-        name: "parked",
-        title: "library: a container that was created, from start to the payload's first instruction",
-        start: Start::Parked,
-        filtered: false,
-    },
-    Flavour {
-        name: "parked-seccomp",
-        title: "library: the same behind docker's filter",
-        start: Start::Parked,
-        filtered: true,
-    },
+        name,
+        title,
+        start,
+        filtered,
+    }
+}
+
+const SAME: &str = "library: the same behind docker's filter";
+
+const FLAVOURS: [Flavour; 8] = [
+    flavour(
+        "embedded",
+        "library: a start from nothing, until the payload's first instruction",
+        Start::Cold,
+        false,
+    ),
+    flavour("embedded-seccomp", SAME, Start::Cold, true),
+    flavour(
+        "embedded-network",
+        "library: a start with a template of mounts and a network made before (the floor: from nothing)",
+        Start::Network,
+        false,
+    ),
+    flavour("embedded-network-seccomp", SAME, Start::Network, true),
+    flavour(
+        "parked",
+        "library: a container that was created, from start to the payload's first instruction",
+        Start::Created,
+        false,
+    ),
+    flavour("parked-seccomp", SAME, Start::Created, true),
+    flavour(
+        "sandbox",
+        "library: a sandbox out of a pool, from the request to the payload's first instruction (the floor: parked)",
+        Start::Sandbox,
+        false,
+    ),
+    flavour("sandbox-seccomp", SAME, Start::Sandbox, true),
 ];
 
 /// The processes that stay, one for each kind of container.

@@ -49,12 +49,19 @@ impl Drop for Mounts {
 /// stay.
 pub(super) fn mounts(bench: &mut Bench) -> Result<Vec<Table>> {
     let mut servers = embedded::servers(bench, false)?;
-    let in_process = |server: &Server| format!("{} (library)", server.name);
-    let names: Vec<String> = bench
-        .names()
-        .into_iter()
-        .chain(servers.iter().map(in_process))
-        .collect();
+    let in_process = servers.iter().enumerate().flat_map(|(index, server)| {
+        let starts = if server.is_floor {
+            &[Start::Cold][..]
+        } else {
+            &[Start::Cold, Start::Template]
+        };
+        starts.iter().map(move |start| (index, *start))
+    });
+    let turns: Vec<(usize, Start)> = in_process.collect();
+    let rows = turns
+        .iter()
+        .filter_map(|(index, start)| Some(in_process_name(servers.get(*index)?, *start)));
+    let names: Vec<String> = bench.names().into_iter().chain(rows).collect();
     let table = |name, title| Table::new(name, title, names.iter().map(String::as_str));
     let mut few = table("mounts-few", "run, on a host with few mounts");
     let mut many = table("mounts-1000", "run, on a host with 1,000 mounts more");
@@ -62,24 +69,38 @@ pub(super) fn mounts(bench: &mut Bench) -> Result<Vec<Table>> {
         server.ask(Start::Cold)?;
     }
     for _ in 0..bench.extent.rounds {
-        round(bench, &mut servers, &mut few)?;
+        round(bench, &mut servers, &turns, &mut few)?;
         let _mounts = Mounts::make(bench)?;
-        round(bench, &mut servers, &mut many)?;
+        round(bench, &mut servers, &turns, &mut many)?;
     }
     let title = "what 1,000 mounts of the host add to a run";
     let added = Table::difference("mounts-added", title, &many, &few);
     Ok(vec![few, many, added])
 }
 
-fn round(bench: &mut Bench, servers: &mut [Server], table: &mut Table) -> Result<()> {
+fn in_process_name(server: &Server, start: Start) -> String {
+    let how = match start {
+        Start::Template => "library, template",
+        _ => "library",
+    };
+    format!("{} ({how})", server.name)
+}
+
+fn round(
+    bench: &mut Bench,
+    servers: &mut [Server],
+    turns: &[(usize, Start)],
+    table: &mut Table,
+) -> Result<()> {
     let commands = bench.subjects.len();
-    for index in bench.random.order(commands + servers.len()) {
+    for index in bench.random.order(commands + turns.len()) {
         if let Some(subject) = bench.subjects.get(index) {
             run(bench, &subject.name.clone(), table)?;
-        } else if let Some(server) = servers.get_mut(index - commands) {
-            let name = format!("{} (library)", server.name);
-            let took = server.ask(Start::Cold)?;
-            if let Some(row) = table.row_mut(&name) {
+        } else if let Some((server, start)) = turns.get(index - commands)
+            && let Some(server) = servers.get_mut(*server)
+        {
+            let took = server.ask(*start)?;
+            if let Some(row) = table.row_mut(&in_process_name(server, *start)) {
                 row.add_time(took.total);
             }
         }

@@ -28,7 +28,7 @@ struct Goal(&'static str, Quantity, Option<(f64, f64)>);
 
 const OURS: &str = "hostrun";
 
-const GOALS: [Goal; 30] = [
+const GOALS: [Goal; 33] = [
     Goal("run / crun", Ratio("run", OURS, "crun"), Some((0.50, 0.40))),
     Goal("run / floor", Ratio("run", OURS, "floor"), Some((1.4, 1.2))),
     Goal("run / runc", Ratio("run", OURS, "runc"), None),
@@ -101,7 +101,7 @@ const GOALS: [Goal; 30] = [
     ),
     Goal(
         "the same, library, ms",
-        Milliseconds("mounts-added", "hostrun (library)"),
+        Milliseconds("mounts-added", "hostrun (library, template)"),
         Some((0.2, 0.2)),
     ),
     Goal(
@@ -134,6 +134,12 @@ const GOALS: [Goal; 30] = [
         Milliseconds("parked-seccomp", OURS),
         Some((0.20, 0.12)),
     ),
+    Goal("sandbox of a pool, ms", Milliseconds("sandbox", OURS), None),
+    Goal(
+        "filtered sandbox of a pool, ms",
+        Milliseconds("sandbox-seccomp", OURS),
+        None,
+    ),
     Goal(
         "library start / floor",
         Ratio("embedded", OURS, "floor"),
@@ -142,6 +148,11 @@ const GOALS: [Goal; 30] = [
     Goal(
         "filtered library start / floor",
         Ratio("embedded-seccomp", OURS, "floor"),
+        Some((1.4, 1.4)),
+    ),
+    Goal(
+        "the same, network made before",
+        Ratio("embedded-network-seccomp", OURS, "floor"),
         Some((1.4, 0.7)),
     ),
     Goal(
