@@ -12,7 +12,7 @@ use crate::limits::Limits;
 const BUFFER: usize = 256 * 1024;
 
 /// Blocks the first half may be ahead of the second.
-const AHEAD: usize = 4;
+const AHEAD: usize = 12;
 
 /// How a layer is compressed. For OCI images the media type decides and is a contract; nothing is
 /// guessed from the bytes.
@@ -66,6 +66,19 @@ impl<R: Read> Read for Digesting<R> {
 
 type Blob<R> = BufReader<Digesting<R>>;
 
+/// A piece of the stream.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Block {
+    fn get(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+}
+
 /// First half of the way: reads a blob, hashes it, inflates it.
 struct Inflating<R: Read> {
     decoder: Decoder<R>,
@@ -91,19 +104,21 @@ impl<R: Read> Read for Decoder<R> {
 
 impl<R: Read> Inflating<R> {
     /// Fills a block; one that is not full is the last.
-    fn block(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
-        block.resize(BUFFER, 0);
-        let mut filled = 0;
-        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+    fn fill(&mut self, block: &mut Block) -> io::Result<()> {
+        block.filled = 0;
+        // Once: a block that was used is as good as a cleared one.
+        block.bytes.resize(BUFFER, 0);
+        while let Some(rest) = block.bytes.get_mut(block.filled..)
+            && !rest.is_empty()
+        {
             match self.decoder.read(rest) {
                 Ok(0) => break,
-                Ok(count) => filled += count,
+                Ok(count) => block.filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        block.truncate(filled);
-        self.count += filled as u64;
+        self.count += block.filled as u64;
         if self.count > self.limit {
             let cause = format!("more than {} bytes come out of the blob", self.limit);
             return Err(Error::new(ErrorKind::TooLarge, "read", "", cause).into_io());
@@ -133,13 +148,13 @@ enum Feed<R: Read> {
     There {
         blocks: Receiver<Passed>,
         /// Blocks that were used go back, so that there are never more than a few.
-        used: SyncSender<Vec<u8>>,
+        used: SyncSender<Block>,
     },
 }
 
 /// What the first half passes on.
 enum Passed {
-    Block(Vec<u8>),
+    Block(Block),
     End(io::Result<(Digest, u64)>),
 }
 
@@ -147,7 +162,7 @@ enum Passed {
 pub(crate) struct LayerStream<R: Read> {
     feed: Feed<R>,
     hasher: Hasher,
-    block: Vec<u8>,
+    block: Block,
     at: usize,
     /// What the blob came to, once the stream is at its end.
     blob: Option<(Digest, u64)>,
@@ -188,7 +203,7 @@ impl<R: Read> LayerStream<R> {
                 limit: limits.output_of(size),
             })),
             hasher: Hasher::new(algorithms.1),
-            block: Vec::new(),
+            block: Block::default(),
             at: 0,
             blob: None,
         })
@@ -211,14 +226,14 @@ impl<R: Read> LayerStream<R> {
     /// The next block; empty at the end of the stream.
     fn next_block(&mut self) -> io::Result<()> {
         self.at = 0;
-        self.block.clear();
+        self.block.filled = 0;
         match &mut self.feed {
             Feed::Here(inflating) => {
                 let Some(source) = inflating else {
                     return Ok(());
                 };
-                source.block(&mut self.block)?;
-                if self.block.is_empty() {
+                source.fill(&mut self.block)?;
+                if self.block.filled == 0 {
                     self.blob = inflating.take().map(Inflating::finish).transpose()?;
                 }
             }
@@ -233,7 +248,7 @@ impl<R: Read> LayerStream<R> {
                 }
             }
         }
-        self.hasher.update(&self.block);
+        self.hasher.update(self.block.get());
         Ok(())
     }
 }
@@ -267,16 +282,16 @@ impl<R: Read + Send + 'static> LayerStream<R> {
 fn run_ahead<R: Read>(
     mut source: Inflating<R>,
     passed: &SyncSender<Passed>,
-    again: &Receiver<Vec<u8>>,
+    again: &Receiver<Block>,
 ) {
     loop {
         let mut block = again.try_recv().unwrap_or_default();
-        match source.block(&mut block) {
+        match source.fill(&mut block) {
             Err(error) => {
                 passed.send(Passed::End(Err(error))).ok();
                 return;
             }
-            Ok(()) if block.is_empty() => {
+            Ok(()) if block.filled == 0 => {
                 passed.send(Passed::End(source.finish())).ok();
                 return;
             }
@@ -300,10 +315,10 @@ impl<R: Read> Read for LayerStream<R> {
 
 impl<R: Read> BufRead for LayerStream<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at >= self.block.len() && self.blob.is_none() {
+        if self.at >= self.block.filled && self.blob.is_none() {
             self.next_block()?;
         }
-        Ok(self.block.get(self.at..).unwrap_or_default())
+        Ok(self.block.get().get(self.at..).unwrap_or_default())
     }
 
     fn consume(&mut self, amount: usize) {

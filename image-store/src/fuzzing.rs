@@ -53,5 +53,10 @@ pub fn layer(tar: &[u8], root: BorrowedFd<'_>, scrap: BorrowedFd<'_>) -> bool {
         entries: 200,
         ..Limits::default()
     };
-    unpack::unpack(Streamed(Cursor::new(tar)), root, scrap, &limits).is_ok()
+    let site = unpack::Site {
+        root,
+        scrap,
+        seat: crate::store::Seat::CALLERS,
+    };
+    unpack::unpack(Streamed(Cursor::new(tar)), site, &limits).is_ok()
 }

@@ -29,6 +29,8 @@ pub(crate) struct Recorder<T> {
     recipe: BufWriter<File>,
     /// Data that passed since the last piece.
     data: u64,
+    /// What is being written down.
+    passing: Vec<u8>,
     failed: Option<io::Error>,
 }
 
@@ -38,6 +40,7 @@ impl<T: Tape> Recorder<T> {
             tape,
             recipe: BufWriter::with_capacity(BUFFER, recipe),
             data: 0,
+            passing: Vec::new(),
             failed: None,
         }
     }
@@ -63,35 +66,39 @@ impl<T: Tape> Recorder<T> {
         self.recipe.write_all(&count.to_le_bytes())
     }
 
-    fn record(&mut self, mut bytes: Vec<u8>) -> io::Result<()> {
-        self.put_data()?;
-        while !bytes.is_empty() {
-            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            if zeros >= RUN || zeros == bytes.len() {
-                self.piece(ZEROS, zeros as u64)?;
-                bytes.drain(..zeros);
-                continue;
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Looked for where a row of zeros would begin in a header field, not at every byte.
+        let (chunks, rest) = bytes.as_chunks::<RUN>();
+        let mut begun = 0;
+        while begun < chunks.len() {
+            let chunks = chunks.get(begun..).unwrap_or_default();
+            let is_zero = chunks.first() == Some(&[0; RUN]);
+            let same = chunks.iter().take_while(|c| (**c == [0; RUN]) == is_zero);
+            let count = same.count();
+            begun += count;
+            if is_zero {
+                self.piece(ZEROS, (count * RUN) as u64)?;
+            } else {
+                let bytes = chunks.get(..count).unwrap_or_default().as_flattened();
+                self.literal(bytes)?;
             }
-            // Looked for where a row of them would begin in a header field, not at every byte.
-            let is_run = |chunk: &[u8]| chunk.len() == RUN && chunk.iter().all(|byte| *byte == 0);
-            let runs = bytes.chunks(RUN).skip(1).position(is_run);
-            let end = runs.map_or(bytes.len(), |chunk| (chunk + 1) * RUN);
-            self.piece(LITERAL, end as u64)?;
-            self.recipe
-                .write_all(bytes.get(..end).unwrap_or_default())?;
-            bytes.drain(..end);
         }
-        Ok(())
+        self.literal(rest)
+    }
+
+    fn literal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.piece(LITERAL, bytes.len() as u64)?;
+        self.recipe.write_all(bytes)
     }
 }
 
 impl<T: Tape> Read for Recorder<T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = self.fill_buf()?;
-        let count = ready.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(ready) {
-            *to = *from;
-        }
+        let mut ready = self.fill_buf()?;
+        let count = ready.read(buffer)?;
         self.consume(count);
         Ok(count)
     }
@@ -106,10 +113,16 @@ impl<T: Tape> BufRead for Recorder<T> {
     }
 
     fn consume(&mut self, amount: usize) {
+        if let Err(error) = self.put_data() {
+            self.failed = Some(error);
+        }
+        let mut bytes = std::mem::take(&mut self.passing);
+        bytes.clear();
         // What was just looked at is still there.
         let ready = self.tape.fill_buf().unwrap_or_default();
-        let bytes = ready.get(..amount).unwrap_or(ready).to_vec();
-        self.failed = self.failed.take().or(self.record(bytes).err());
+        bytes.extend_from_slice(ready.get(..amount).unwrap_or(ready));
+        self.failed = self.failed.take().or(self.record(&bytes).err());
+        self.passing = bytes;
         self.tape.consume(amount);
     }
 }
@@ -260,11 +273,8 @@ impl Ingredient {
 
 impl<W: Write> Read for Player<W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = self.fill_buf()?;
-        let count = ready.len().min(buffer.len());
-        for (to, from) in buffer.iter_mut().zip(ready) {
-            *to = *from;
-        }
+        let mut ready = self.fill_buf()?;
+        let count = ready.read(buffer)?;
         self.consume(count);
         Ok(count)
     }

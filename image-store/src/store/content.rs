@@ -6,13 +6,14 @@ use std::io::{self, BufRead, Write};
 use super::disk::{Folder, Workspace, empty};
 use super::export::Count;
 use super::shelf::Shelf;
+use super::side::Seat;
 use super::tree;
 use crate::decode::{Compression, LayerStream};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{At, Error, Result};
 use crate::limits::Limits;
 use crate::tape::Streamed;
-use crate::unpack::{compare, unpack};
+use crate::unpack::{Site, compare, unpack};
 
 /// The file with a layer's blob, kept where its directory alone cannot give back its tar.
 pub(super) const fn kept_name(compression: Compression) -> &'static str {
@@ -70,11 +71,11 @@ impl Shelf {
     /// Writes the tar of a layer, compared on the way with what is in its directory; an error
     /// when they are not the same, or the tar is not that of the diffID.
     ///
-    /// `work` is needed for the few layers that must be unpacked anew to be compared.
+    /// `anew` is needed for the few layers that must be unpacked anew to be compared.
     pub(super) fn layer_tar<W: Write>(
         &self,
         diff_id: &Digest,
-        work: Option<&Workspace>,
+        anew: Option<(&Workspace, Seat)>,
         sink: W,
     ) -> Result<W> {
         let folder = Folder::open(self.layer_path(diff_id))?;
@@ -84,7 +85,7 @@ impl Shelf {
                 let fs = Folder::open(folder.path().join("fs"))?;
                 compare(recipe, fs.fd(), sink)?
             }
-            None => kept_tar(diff_id, &folder, work, sink)?,
+            None => kept_tar(diff_id, &folder, anew, sink)?,
         };
         let (found, sink) = sink.finish();
         if found == *diff_id {
@@ -98,11 +99,11 @@ impl Shelf {
 fn kept_tar<W: Write>(
     diff_id: &Digest,
     folder: &Folder,
-    work: Option<&Workspace>,
+    anew: Option<(&Workspace, Seat)>,
     mut sink: W,
 ) -> Result<W> {
-    if let Some(work) = work {
-        compare_anew(diff_id, folder, work)?;
+    if let Some((work, seat)) = anew {
+        compare_anew(diff_id, folder, work, seat)?;
     }
     let mut stream = kept_stream(folder, diff_id)?;
     let failed = |error| Error::from_io("read", format!("layer {diff_id}"), error);
@@ -120,14 +121,19 @@ fn kept_tar<W: Write>(
 }
 
 /// Unpacks the kept blob once more and looks for differences.
-fn compare_anew(diff_id: &Digest, folder: &Folder, work: &Workspace) -> Result<()> {
+fn compare_anew(diff_id: &Digest, folder: &Folder, work: &Workspace, seat: Seat) -> Result<()> {
     let anew = work.make_folder(&work.fresh_name())?;
     let scrap = work.make_folder(&work.fresh_name())?;
     rustix::fs::fchmod(anew.fd(), rustix::fs::Mode::from_raw_mode(0o755))
         .at("change mode", anew.path())?;
     let mut stream = kept_stream(folder, diff_id)?;
     let unlimited = unlimited();
-    unpack(Streamed(&mut stream), anew.fd(), scrap.fd(), &unlimited)?;
+    let site = Site {
+        root: anew.fd(),
+        scrap: scrap.fd(),
+        seat,
+    };
+    unpack(Streamed(&mut stream), site, &unlimited)?;
     let fs = Folder::open(folder.path().join("fs"))?;
     let same = tree::fingerprint(anew.fd())? == tree::fingerprint(fs.fd())?;
     empty(&anew)?;

@@ -15,7 +15,7 @@ use super::content::kept_name;
 use super::disk::{Folder, Staged, Workspace, free_bytes};
 use super::heritage;
 use super::record::{self, Change, ImageRecord, LayerRecord, PathBytes};
-use super::side::side_by_side;
+use super::side::{Seat, side_by_side};
 use crate::blobs::{Blobs, Section};
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, Sums, digest_of, drain};
@@ -26,7 +26,7 @@ use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
 use crate::recipe::Recorder;
 use crate::tape::Streamed;
-use crate::unpack::{RootAttributes, Unpacked, unpack};
+use crate::unpack::{RootAttributes, Site, Unpacked, unpack};
 
 /// Bytes of a blob below which a second thread costs more than it gives.
 const WORTH_A_THREAD: u64 = 4 << 20;
@@ -135,17 +135,17 @@ impl<'a> Ingest<'a> {
         }
         let total: u64 = tasks.iter().map(|task| task.layer.size).sum();
         tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
-        let act = |task: &Task<'_>| {
+        let act = |task: &Task<'_>, seat| {
             // One that is more than all others together is worked at by two threads.
             let apart = task.layer.size > total / 2 && task.layer.size > WORTH_A_THREAD;
-            self.layer(task, apart)
+            self.layer(task, apart, seat)
         };
         let unpacked = side_by_side(&tasks, &act)?;
         fresh.extend(unpacked.into_iter().flatten());
         Ok(())
     }
 
-    fn layer(&self, task: &Task<'_>, apart: bool) -> Result<Option<Fresh>> {
+    fn layer(&self, task: &Task<'_>, apart: bool, seat: Seat) -> Result<Option<Fresh>> {
         let layer = task.layer;
         let label = match &layer.digest {
             Some(digest) => format!("layer {digest}"),
@@ -157,7 +157,7 @@ impl<'a> Ingest<'a> {
             known: task.manner != Manner::New,
         });
         let done = match task.manner {
-            Manner::New => self.unpack(layer, apart).map(Some),
+            Manner::New => self.unpack(layer, apart, seat).map(Some),
             Manner::Known => self.verify(layer, false, apart).map(|()| None),
             Manner::Again => self.verify(layer, true, apart).map(|()| None),
         };
@@ -194,7 +194,7 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    fn unpack(&self, layer: &LayerBlob, apart: bool) -> Result<Fresh> {
+    fn unpack(&self, layer: &LayerBlob, apart: bool, seat: Seat) -> Result<Fresh> {
         self.check_space(layer.size)?;
         let name = self.work.fresh_name();
         let folder = self.work.make_folder(&name)?;
@@ -203,7 +203,12 @@ impl<'a> Ingest<'a> {
         let scrap = self.work.make_folder(&self.work.fresh_name())?;
         let mut stream = self.stream(layer, apart)?;
         let recipe = Recorder::new(Streamed(&mut stream), folder.create("recipe")?);
-        let (unpacked, recipe) = unpack(recipe, root.fd(), scrap.fd(), self.limits())?;
+        let site = Site {
+            root: root.fd(),
+            scrap: scrap.fd(),
+            seat,
+        };
+        let (unpacked, recipe) = unpack(recipe, site, self.limits())?;
         recipe.finish().at("write", folder.path().join("recipe"))?;
         check(layer, &stream.finish()?)?;
         if !unpacked.straight {

@@ -24,6 +24,7 @@ pub(crate) use disk::{Folder, empty};
 pub use names::GenerationInfo;
 pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
+pub(crate) use side::Seat;
 pub use verification::{Damage, Part, Repaired, Verified};
 
 use std::path::{Path, PathBuf};
@@ -230,7 +231,7 @@ impl Store {
     /// `NotFound`, `Ambiguous`, `Invalid`, `Io`.
     pub fn remove(&self, name_or_id: &str) -> Result<Removed> {
         let _lock = Lock::exclusive(&self.top)?;
-        self.with_spare(|| self.remove_locked(name_or_id))
+        self.remove_locked(name_or_id)
     }
 
     /// Makes the files of a container: its writable layer, and a lease that keeps the image.

@@ -58,7 +58,7 @@ impl Store {
         self.untag(&names)?;
         self.forget_image(&found.id)?;
         self.own.images.unlink(&record.config.file_name())?;
-        let gone = self.drop_unused()?;
+        let gone = self.with_spare(|| self.drop_unused())?;
         Ok(Removed {
             untagged: names,
             image: Some(found.id),
@@ -69,19 +69,27 @@ impl Store {
     }
 
     fn untag(&self, gone: &[Reference]) -> Result<()> {
-        let work = Workspace::new(&self.tmp)?;
-        self.change_names(Change::Remove, &work, |names| {
-            names.retain(|name, _| !gone.contains(name));
+        self.with_spare(|| {
+            let work = Workspace::new(&self.tmp)?;
+            self.change_names(Change::Remove, &work, |names| {
+                names.retain(|name, _| !gone.contains(name));
+            })
         })
     }
 
     /// Nobody can go back to a time whose images are gone.
     fn forget_image(&self, id: &Digest) -> Result<()> {
-        let knew = |number: &u64| {
-            let generation = self.own.generation_of(*number);
-            generation.is_ok_and(|generation| generation.names.values().any(|other| other == id))
-        };
-        let numbers: Vec<u64> = self.own.numbers()?.into_iter().filter(knew).collect();
+        let mut numbers = Vec::new();
+        for number in self.own.numbers()? {
+            match self.own.generation_of(number) {
+                Ok(generation) if generation.names.values().any(|other| other == id) => {
+                    numbers.push(number);
+                }
+                // One that is damaged leads nowhere; one that cannot be read now may lead here.
+                Err(error) if error.kind() != ErrorKind::Corrupt => return Err(error),
+                _ => {}
+            }
+        }
         if numbers.is_empty() {
             return Ok(());
         }

@@ -9,21 +9,44 @@ use crate::error::Result;
 /// Most threads: what comes out waits for the disk, and each has buffers of its own.
 const THREADS_MAX: usize = 8;
 
+/// The thread that a task runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// Files are made with just the modes that are asked for: the thread has an umask of its own,
+    /// which is empty. The process' umask is its own business.
+    pub(crate) exact_modes: bool,
+}
+
+impl Seat {
+    /// The caller's thread, which is left as it is.
+    pub(crate) const CALLERS: Self = Self { exact_modes: false };
+
+    /// Makes the thread we are on, which is ours, one for unpacking.
+    fn take() -> Self {
+        // Root, working directory and umask are the thread's own from here on.
+        let apart = nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).is_ok();
+        if apart {
+            rustix::process::umask(rustix::fs::Mode::empty());
+        }
+        Self { exact_modes: apart }
+    }
+}
+
 /// Does the same to each, in order of the list where there are fewer processors, and gives back
 /// what came of each. After a failure nothing more is begun; the first in the list is told.
 pub(super) fn side_by_side<T: Sync, R: Send>(
     tasks: &[T],
-    act: &(impl Fn(&T) -> Result<R> + Sync),
+    act: &(impl Fn(&T, Seat) -> Result<R> + Sync),
 ) -> Result<Vec<R>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = processors.min(THREADS_MAX).min(tasks.len());
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = Mutex::new(Vec::new());
-    let work = || {
+    let work = |seat: Seat| {
         while !failed.load(Ordering::Relaxed) {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { break };
-            let result = act(task);
+            let result = act(task, seat);
             if result.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }
@@ -34,12 +57,12 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // One thread fewer is slower and nothing worse.
-            let spawned = std::thread::Builder::new().spawn_scoped(scope, work);
-            drop(spawned);
+        let run = || work(Seat::take());
+        let spawn = || std::thread::Builder::new().spawn_scoped(scope, run).is_ok();
+        let spawned = (0..threads).filter(|_| spawn()).count();
+        if spawned == 0 {
+            work(Seat::CALLERS);
         }
-        work();
     });
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(index, _)| *index);

@@ -4,7 +4,7 @@ use std::io;
 
 use super::disk::{Lock, Workspace};
 use super::record::Change;
-use super::side::side_by_side;
+use super::side::{Seat, side_by_side};
 use super::{Store, collection::Collected};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,7 +73,7 @@ impl Store {
             self.verify_images(&mut verified)?
         };
         verified.layers = layers.len();
-        let check = |layer: &Digest| Ok(self.verify_layer(layer, deep).err());
+        let check = |layer: &Digest, seat| Ok(self.verify_layer(layer, deep, seat).err());
         let faults = side_by_side(&layers, &check)?;
         for (layer, fault) in layers.into_iter().zip(faults) {
             let Some(error) = fault else { continue };
@@ -150,7 +150,7 @@ impl Store {
         Ok((layers, uses))
     }
 
-    fn verify_layer(&self, layer: &Digest, deep: bool) -> Result<()> {
+    fn verify_layer(&self, layer: &Digest, deep: bool, seat: Seat) -> Result<()> {
         let record = self.own.layer_record(layer)?;
         if record.diff_id != *layer {
             let cause = format!("its record is that of {}", record.diff_id);
@@ -158,7 +158,8 @@ impl Store {
         }
         if deep {
             let work = Workspace::new(&self.tmp)?;
-            self.own.layer_tar(layer, Some(&work), io::sink())?;
+            let anew = Some((&work, seat));
+            self.own.layer_tar(layer, anew, io::sink())?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result, quoted_bytes};
 use crate::limits::Limits;
+use crate::store::Seat;
 use crate::tape::{Entry, EntryKind, EntryStream, Tape};
 use place::Place;
 use writer::Writer;
@@ -69,15 +70,20 @@ impl Warnings {
     }
 }
 
-/// Unpacks a layer into the empty directory `root`; `scrap` takes what is replaced on the way.
-pub(crate) fn unpack<T: Tape>(
-    tape: T,
-    root: BorrowedFd<'_>,
-    scrap: BorrowedFd<'_>,
-    limits: &Limits,
-) -> Result<(Unpacked, T)> {
+/// Where a layer is unpacked, and by whom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// An empty directory.
+    pub(crate) root: BorrowedFd<'a>,
+    /// Takes what is replaced on the way.
+    pub(crate) scrap: BorrowedFd<'a>,
+    pub(crate) seat: Seat,
+}
+
+/// Unpacks a layer. The tape comes back, read as far as the archive goes.
+pub(crate) fn unpack<T: Tape>(tape: T, site: Site<'_>, limits: &Limits) -> Result<(Unpacked, T)> {
     let mut stream = EntryStream::new(tape);
-    let mut writer = Writer::new(root, scrap);
+    let mut writer = Writer::new(site);
     let mut entries = 0_u64;
     while let Some(entry) = stream.next_entry()? {
         entries += 1;

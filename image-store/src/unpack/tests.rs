@@ -12,7 +12,9 @@ use tar::{EntryType, Header};
 
 use super::unpack;
 use crate::limits::Limits;
+use crate::store::Seat;
 use crate::tape::{EntryStream, Streamed};
+use crate::unpack::Site;
 
 #[derive(Debug, Clone)]
 struct Wish {
@@ -129,13 +131,13 @@ fn stays_inside(wishes: &[Wish]) {
         let scraps = scrap.join(number.to_string());
         std::fs::create_dir(&scraps).unwrap();
         let limits = Limits::default();
-        unpack(
-            Streamed(Cursor::new(tar)),
-            root.as_fd(),
-            open(&scraps).as_fd(),
-            &limits,
-        )
-        .ok();
+        let scrap = open(&scraps);
+        let site = Site {
+            root: root.as_fd(),
+            scrap: scrap.as_fd(),
+            seat: Seat::CALLERS,
+        };
+        unpack(Streamed(Cursor::new(tar)), site, &limits).ok();
     };
     let mut whole = Vec::new();
     for (number, wish) in wishes.iter().enumerate() {

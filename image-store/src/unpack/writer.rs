@@ -14,9 +14,11 @@ use rustix::io::Errno;
 use super::confine::{Confined, is_whiteout, lookup, mark_opaque};
 use super::place::{join, link_target, os};
 use super::xattr::{Verdict, verdict};
-use super::{RootAttributes, Unpacked, Warnings, refuse};
+use super::{RootAttributes, Site, Unpacked, Warnings, refuse};
 use crate::error::{At, Result, quoted_bytes};
 use crate::tape::{Device, Entry, EntryKind, EntryStream, Segment, SparseMap, Tape, Time};
+
+const DEFAULT_LIST: &str = "system.posix_acl_default";
 
 /// Fills a layer directory.
 #[derive(Debug)]
@@ -30,22 +32,25 @@ pub(super) struct Writer<'a> {
     warnings: Warnings,
     /// The owner a new file has by itself.
     own: (u32, u32),
+    /// Whether a file has the mode it is made with.
+    exact_modes: bool,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(root: BorrowedFd<'a>, scrap: BorrowedFd<'a>) -> Self {
+    pub(super) fn new(site: Site<'a>) -> Self {
         let own = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
         Self {
-            dir: Confined::new(root, scrap),
+            dir: Confined::new(site.root, site.scrap),
             times: BTreeMap::new(),
             held: 0,
             root: None,
             bytes: 0,
             warnings: Warnings::default(),
             own,
+            exact_modes: site.seat.exact_modes && !has_default_list(site.root),
         }
     }
 
@@ -214,7 +219,12 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
+        let plain = self.exact_modes && entry.mode & !0o777 == 0;
+        let mode = if plain {
+            Mode::from_raw_mode(entry.mode)
+        } else {
+            Mode::RUSR | Mode::WUSR
+        };
         let at = self.dir.parent(parent)?;
         let group = at.gid;
         let fd = match rustix::fs::openat(&at.fd, os(name), flags, mode) {
@@ -233,7 +243,10 @@ impl<'a> Writer<'a> {
         if (entry.uid, entry.gid) != self.own || group != self.own.1 {
             own(fd.as_fd(), entry)?;
         }
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode)).at("change mode", os(name))?;
+        if !plain {
+            let mode = Mode::from_raw_mode(entry.mode);
+            rustix::fs::fchmod(&fd, mode).at("change mode", os(name))?;
+        }
         self.set_xattrs(&entry.xattrs, |key, value| {
             rustix::fs::fsetxattr(&fd, key, value, XattrFlags::empty())
         })?;
@@ -320,7 +333,11 @@ impl<'a> Writer<'a> {
             let cause = match verdict(key) {
                 Verdict::Drop => "dropped",
                 Verdict::Keep => match set(os(key), value) {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        // What is made in that directory gets its mode from the list.
+                        self.exact_modes &= key != DEFAULT_LIST.as_bytes();
+                        continue;
+                    }
                     // user.* is for files and directories only.
                     Err(Errno::OPNOTSUPP | Errno::PERM) => "not kept by the file system",
                     Err(errno) => return Err(errno).at("set attribute", os(key)),
@@ -331,6 +348,13 @@ impl<'a> Writer<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether what is made in a directory gets its mode from an access control list.
+fn has_default_list(fd: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 1];
+    let found = rustix::fs::fgetxattr(fd, DEFAULT_LIST, &mut value[..]);
+    !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn own(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
