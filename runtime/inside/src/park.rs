@@ -50,8 +50,9 @@ pub(crate) fn park<'a>(
     if park.behind_filter {
         confine(orders, *report_to, filter_early)?;
     }
-    sys::send(orders.parent, &[byte::READY]).map_err(failed)?;
+    // Before we say so: should we die of it, that is an error of whoever makes us.
     forget(park);
+    sys::send(orders.parent, &[byte::READY]).map_err(failed)?;
     wait(orders, park, program, report_to)
 }
 

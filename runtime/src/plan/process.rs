@@ -55,7 +55,8 @@ pub(crate) fn plan(
     facts: Facts,
     refusals: &mut Refusals,
 ) -> ProcessPlan {
-    let program = program::plan(process, refusals);
+    let (args, env) = (process.args().as_deref(), process.env().as_deref());
+    let program = program::plan(args.unwrap_or_default(), env.unwrap_or_default(), refusals);
     let user = process.user();
     for (json, id) in [
         ("process.user.uid", user.uid()),

@@ -2,7 +2,6 @@
 
 use super::process::{candidates, environment, refuse_nameless};
 use super::refusal::Refusals;
-use oci_spec::runtime::Process;
 use std::ffi::CString;
 
 /// What a parked process may still be told.
@@ -33,11 +32,9 @@ impl ProgramPlan {
 }
 
 /// Reads them.
-pub(crate) fn plan(process: &Process, refusals: &mut Refusals) -> ProgramPlan {
-    let entries = process.env().as_deref().unwrap_or_default();
-    refuse_nameless(entries, refusals);
-    let environment = environment(entries);
-    let args = process.args().as_deref().unwrap_or_default();
+pub(crate) fn plan(args: &[String], env: &[String], refusals: &mut Refusals) -> ProgramPlan {
+    refuse_nameless(env, refusals);
+    let environment = environment(env);
     let candidates = match args.first().map(String::as_str) {
         None | Some("") => {
             refusals.refuse("process.args", "args must not be empty");

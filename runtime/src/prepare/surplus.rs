@@ -64,12 +64,14 @@ fn parts(map: &str, stack: usize, kept: &[Range<usize>]) -> Vec<Range<usize>> {
     kept.iter().fold(parts, without)
 }
 
-/// Where it is, whether it has a name (a file, the stack, the kernel's own), whether it is ours alone.
+/// Where it is, whether it has a name (a file, the stack, the kernel's own), whether it is ours alone and
+/// more than a gap that nobody may touch.
 fn read(line: &str) -> Option<(Range<usize>, bool, bool)> {
     let mut words = line.split_ascii_whitespace();
     let (from, to) = words.next()?.split_once('-')?;
     let number = |text| usize::from_str_radix(text, 16).ok();
-    let private = words.next()?.ends_with('p');
+    let access = words.next()?;
+    let private = access.ends_with('p') && access.starts_with('r');
     let name = words.nth(3).unwrap_or_default();
     // Some allocators give theirs names.
     let anonymous = matches!(name, "" | "[heap]") || name.starts_with("[anon:");
@@ -93,6 +95,7 @@ mod tests {
     const MAP: &str = "\
 55557b998000-55557b999000 rw-p 00000000 00:00 0                          [heap]
 7f0000000000-7f0000400000 rw-p 00000000 00:00 0
+7f0000400000-7f0900000000 ---p 00000000 00:00 0
 7f0910000000-7f0910100000 rw-s 00000000 00:01 7                          /dev/zero (deleted)
 7f0914000000-7f0914100000 rw-s 00000000 00:00 0
 7f09150cf000-7f091597f000 r-xp 000cf000 fe:00 10368600                   /bin/a program

@@ -12,7 +12,7 @@ use crate::plan::sources::{Links, SourcePlan};
 use crate::plan::{Plan, landlock};
 use crate::request::{Request, Stdio, Stream};
 use crate::runtime::Runtime;
-use oci_spec::runtime::{Hooks, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Hooks, LinuxNamespaceType, Spec};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -106,12 +106,12 @@ impl Class {
         }
         let mut rest = request.spec;
         let annotations = take_annotations(&mut rest);
-        let process = take_program(&mut rest);
+        let (args, env) = take_program(&mut rest);
         place(&mut rest, None);
         if rest != self.rest {
             difference::refuse(&rest, &self.rest, &mut refusals);
         }
-        let program = program::plan(&process, &mut refusals);
+        let program = program::plan(&args, &env, &mut refusals);
         refusals.finish()?;
         Ok(Said {
             program,
@@ -173,16 +173,15 @@ fn take_annotations(spec: &mut Spec) -> HashMap<String, String> {
     others
 }
 
-/// A process with the program of this one and nothing else.
-fn take_program(spec: &mut Spec) -> Process {
-    let mut taken = Process::default();
-    if let Some(process) = spec.process_mut() {
-        taken.set_args(process.args().clone());
-        taken.set_env(process.env().clone());
-        process.set_args(None);
-        process.set_env(None);
-    }
-    taken
+/// Arguments and environment.
+fn take_program(spec: &mut Spec) -> (Vec<String>, Vec<String>) {
+    let Some(process) = spec.process_mut() else {
+        return (Vec::new(), Vec::new());
+    };
+    let taken = (process.args().clone(), process.env().clone());
+    process.set_args(None);
+    process.set_env(None);
+    (taken.0.unwrap_or_default(), taken.1.unwrap_or_default())
 }
 
 fn refuse_request(request: &Request, refusals: &mut Refusals) {
