@@ -1,4 +1,4 @@
-//! Reading an image's files: regular ones only, inside its root.
+//! Finding an image's files inside its root, and reading those that are regular.
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::{Errno, Result};
@@ -12,20 +12,23 @@ pub(crate) fn is_directory(root: BorrowedFd<'_>, path: &Path) -> bool {
     openat2(root, path, flags, Mode::empty(), resolve).is_ok()
 }
 
+/// Opens whatever is there for nothing but to be named: links are followed as the container would.
+///
+/// # Errors
+/// What `openat2(2)` answers; `ELOOP` for a magic link.
+pub(crate) fn find(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), resolve)
+}
+
 /// Opens a file for reading. What it is is looked at before it is opened: opening a device node
 /// that an image brought would already act on the host's device.
 ///
 /// # Errors
 /// `ENOENT` for anything but a regular file, and what `openat2(2)` answers.
 pub(crate) fn open_regular(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let found = openat2(
-        root,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        resolve,
-    )?;
+    let found = find(root, path)?;
     if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile {
         return Err(Errno::NOENT);
     }

@@ -3,10 +3,9 @@
 
 use super::rpc::{ExternalMount, InheritFd, JoinNamespace, Options};
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::lookup::find;
 use oci_spec::runtime::{LinuxNamespaceType, Mount, Spec};
-use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2, readlinkat, stat,
-};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, open, readlinkat, stat};
 use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -134,17 +133,6 @@ fn joinable(kind: LinuxNamespaceType) -> Option<&'static str> {
         LinuxNamespaceType::Time => Some("time"),
         _ => None,
     }
-}
-
-fn find(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(
-        root,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        resolve,
-    )
 }
 
 fn is_file(root: BorrowedFd<'_>, path: &Path) -> bool {

@@ -2,10 +2,11 @@
 
 use super::external::is_bind;
 use crate::error::{At, Result};
+use crate::lookup::find;
 use oci_spec::runtime::{Mount, Spec};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, stat};
+use rustix::fs::{FileType, Mode, OFlags, mkdirat, openat, stat};
 use rustix::io::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 /// Makes what is missing, inside the root whatever links lead there. What lies in another mount of
@@ -29,17 +30,6 @@ pub(super) fn make(root: BorrowedFd<'_>, spec: &Spec, bundle: &Path) -> Result<(
 
 fn is_directory(path: &Path) -> bool {
     stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
-fn find(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(
-        root,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        resolve,
-    )
 }
 
 fn point(root: BorrowedFd<'_>, destination: &Path, file: bool) -> rustix::io::Result<()> {
