@@ -342,7 +342,9 @@ fn exec_follows_the_first_process_when_the_cgroup_is_divided() -> Result<()> {
         let id = &*container.id;
         let own = ["cat", "/proc/self/cgroup"];
         assert_eq!(run(&[&[id][..], &own].concat())?, "0::/\n");
-        let divide = "cd /sys/fs/cgroup; mkdir foo other; echo 1 >foo/cgroup.procs; echo $$ >foo/cgroup.procs; echo +memory >cgroup.subtree_control";
+        // whoever made the process may be there for a moment still, and shows as 0
+        let divide = "cd /sys/fs/cgroup; mkdir foo other; echo 1 >foo/cgroup.procs; echo $$ >foo/cgroup.procs
+            while [ -n \"$(cat cgroup.procs)\" ]; do :; done; echo +memory >cgroup.subtree_control";
         assert_eq!(run(&[id, "sh", "-c", divide])?, "");
         assert_eq!(run(&[&[id][..], &own].concat())?, "0::/foo\n");
         assert_eq!(

@@ -85,6 +85,8 @@ pub(crate) fn clone(prepared: &Prepared, host: &Host) -> Result<Child> {
             become_root,
             flags: u64::from(flags.cast_unsigned()),
             borrows: false,
+            late: false,
+            behind_filter: false,
         }),
         ..lists.orders(prepared, &tables, &mounts, host)
     };

@@ -11,6 +11,7 @@ use crate::failure::{Names, explain};
 use crate::filters;
 use crate::host::Host;
 use crate::orders::{Tables, seccomp};
+use crate::plan::birth::Birth;
 use crate::plan::namespaces::Kind;
 use crate::plan::{ExecPlan, Plan};
 use crate::prepare::{Line, keyring_of};
@@ -197,6 +198,9 @@ impl Container {
             // Who enters a user namespace changes what may look into his memory, and a time
             // namespace takes nobody who shares his.
             borrows: !(plan.owns(Kind::User) || plan.owns(Kind::Time) || plan.waits),
+            // Its class is asked of us, who may stand still until then.
+            late: plan.birth.is_late() && !outside.class,
+            behind_filter: plan.birth == Birth::BehindFilter,
         };
         let process = tables.orders(&plan.process, line, host);
         let groups = process.identity.groups.filter(|_| !plan.deny_groups);

@@ -84,6 +84,12 @@ pub fn allows(profile: &LinuxSeccomp, names: &[&str]) -> bool {
     policy::read(profile, NATIVE).is_ok_and(|policy| policy::allows(&policy, names))
 }
 
+/// Is a call let through whose first arguments are these, whatever the others are? False where that
+/// depends on them, or where the profile cannot be compiled.
+pub fn allows_call(profile: &LinuxSeccomp, name: &str, arguments: &[u64]) -> bool {
+    policy::read(profile, NATIVE).is_ok_and(|policy| policy::allows_call(&policy, name, arguments))
+}
+
 /// The program with what it is to be installed with.
 pub(crate) fn finish(
     profile: &LinuxSeccomp,

@@ -47,6 +47,6 @@ pub use capability::{CAPABILITIES, capability_number};
 pub use defaults::{DEFAULT_CAPABILITIES, OLDEST_KERNEL, PROFILE_DATE, PROFILE_KERNEL};
 pub use document::{Kernel, Target, load_for};
 pub use error::{Error, ErrorKind};
-pub use filter::{Filter, allows, compile, compile_for};
+pub use filter::{Filter, allows, allows_call, compile, compile_for};
 pub use fingerprint::{fingerprint, with_program};
 pub use native::{NATIVE, load};

@@ -69,6 +69,20 @@ impl Condition {
             Comparison::GreaterOrEqual(value) => (value > most).then_some(false),
         }
     }
+
+    /// Whether it holds for these first arguments; `None` where it is about another one.
+    fn holds(&self, arguments: &[u64]) -> Option<bool> {
+        let argument = *arguments.get(usize::from(self.argument))?;
+        Some(match self.comparison {
+            Comparison::Equal(value) => argument == value,
+            Comparison::NotEqual(value) => argument != value,
+            Comparison::Less(value) => argument < value,
+            Comparison::LessOrEqual(value) => argument <= value,
+            Comparison::Greater(value) => argument > value,
+            Comparison::GreaterOrEqual(value) => argument >= value,
+            Comparison::Masked { mask, value } => argument & mask == value,
+        })
+    }
 }
 
 /// What an argument is compared with, as unsigned numbers of 64 bits.
@@ -139,17 +153,40 @@ fn refuse_mute(default: u32, rules: &[Rule<'_>]) -> Result<(), Error> {
 /// Are calls of all these names let through, whatever their arguments are? As one rule decides them, and
 /// as [`Book`](crate::decision::Book) reads rules.
 pub(crate) fn allows(policy: &Policy<'_>, names: &[&str]) -> bool {
-    let allow = libc::SECCOMP_RET_ALLOW;
-    names.iter().all(|name| {
-        let about = |rule: &&Rule<'_>| {
-            rule.action != policy.default && rule.names.iter().any(|named| named == name)
-        };
-        let mut about = policy.rules.iter().filter(about);
-        match about.clone().find(|rule| rule.is_unconditional()) {
-            Some(rule) => rule.action == allow,
-            None => policy.default == allow && about.next().is_none(),
+    names.iter().all(|name| allows_call(policy, name, &[]))
+}
+
+/// The same for one call of which the first arguments are known.
+pub(crate) fn allows_call(policy: &Policy<'_>, name: &str, arguments: &[u64]) -> bool {
+    let about = |rule: &&Rule<'_>| {
+        rule.action != policy.default && rule.names.iter().any(|named| named == name)
+    };
+    let about = policy.rules.iter().filter(about);
+    let decided = match about.clone().find(|rule| rule.is_unconditional()) {
+        Some(rule) => Some(rule.action),
+        None => first_that_holds(about, policy.default, arguments),
+    };
+    decided == Some(libc::SECCOMP_RET_ALLOW)
+}
+
+/// What the rules decide, in their order; `None` where it depends on arguments that are not known.
+fn first_that_holds<'a>(
+    rules: impl Iterator<Item = &'a Rule<'a>>,
+    default: u32,
+    arguments: &[u64],
+) -> Option<u32> {
+    for rule in rules {
+        for conditions in &rule.alternatives {
+            let held: Option<Vec<bool>> = conditions
+                .iter()
+                .map(|condition| condition.holds(arguments))
+                .collect();
+            if held?.into_iter().all(|holds| holds) {
+                return Some(rule.action);
+            }
         }
-    })
+    }
+    Some(default)
 }
 
 fn default_action(profile: &LinuxSeccomp) -> Result<u32, Error> {

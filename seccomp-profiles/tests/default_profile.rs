@@ -381,3 +381,13 @@ fn program_is_short_and_flat() {
         }
     }
 }
+
+#[test]
+fn a_clone_is_allowed_by_its_flags_and_not_where_they_are_unknown() {
+    let profile = default_profile(&[]);
+    let allows =
+        |arguments: &[u64]| hostrun_seccomp_profiles::allows_call(&profile, "clone", arguments);
+    assert!(allows(&[0x9000]));
+    assert!(!allows(&[0x1000_0000]));
+    assert!(!allows(&[]));
+}

@@ -43,8 +43,21 @@ fn open(orders: &Orders<'_>, console: &Console) -> sys::Result<Fd> {
     if console.bind {
         bind(root, slave)?;
     }
-    sys::ioctl_value(slave, libc::TIOCSCTTY, 0)?;
+    if !orders.is_born_late() {
+        sys::ioctl_value(slave, libc::TIOCSCTTY, 0)?;
+    }
     Ok(slave)
+}
+
+/// Makes the terminal, which is standard input by now, the controlling one of a process that was born
+/// after it was opened: with the leader of another session it would go.
+pub(crate) fn control(orders: &Orders<'_>) -> Result<(), Failure> {
+    if orders.console.is_none() {
+        return Ok(());
+    }
+    sys::ioctl_value(Fd(0), libc::TIOCSCTTY, 0)
+        .map(drop)
+        .map_err(|errno| Step::Console.failed(errno))
 }
 
 /// The same terminal where `/dev/console` shows it: its own path went with the mounts it was opened

@@ -20,9 +20,65 @@ pub(crate) fn drop_bounding_set(capabilities: &Capabilities) -> Result<(), Failu
 /// What installing a filter takes: `CAP_SYS_ADMIN`.
 pub(crate) const FOR_FILTER: u64 = 1 << 21;
 
+/// What becoming another user takes: `CAP_SETGID` and `CAP_SETUID`.
+const FOR_USER: u64 = 1 << 6 | 1 << 7;
+
 /// Becomes the payload's user with exactly the sets of the orders, and these capabilities besides
 /// for the steps that are left.
 pub(crate) fn become_payload(orders: &Orders<'_>, besides: u64) -> Result<(), Failure> {
+    set_groups(orders)?;
+    become_user(orders, besides)
+}
+
+/// What is left for a process that is born late.
+pub(crate) fn besides_late(orders: &Orders<'_>) -> u64 {
+    let identity = &orders.identity;
+    if (identity.uid, identity.gid) == (0, 0) {
+        0
+    } else {
+        FOR_USER
+    }
+}
+
+/// The part of it that comes before the birth of a process that is born late: all, or all but the
+/// change of the user, which would make the memory that may be borrowed one nobody can look into.
+pub(crate) fn become_payload_before_birth(
+    orders: &Orders<'_>,
+    besides: u64,
+) -> Result<(), Failure> {
+    match besides_late(orders) {
+        0 => become_payload(orders, besides),
+        left => {
+            set_groups(orders)?;
+            set_capabilities(&orders.capabilities, besides | left)
+        }
+    }
+}
+
+/// The other part.
+pub(crate) fn become_payload_after_birth(orders: &Orders<'_>) -> Result<(), Failure> {
+    match besides_late(orders) {
+        0 => Ok(()),
+        _ => become_user(orders, 0),
+    }
+}
+
+fn set_groups(orders: &Orders<'_>) -> Result<(), Failure> {
+    let identity = &orders.identity;
+    let Some(groups) = identity.groups else {
+        return Ok(());
+    };
+    let privileged = identity.parent_sets_groups || namespaces::enter_user_namespace(orders.joins);
+    match sys::setgroups(groups) {
+        // The user namespace denies it, and nobody asked for groups.
+        Err(Errno(libc::EPERM)) if groups.is_empty() && privileged => Ok(()),
+        other => other
+            .map(drop)
+            .map_err(|errno| Step::Identity.failed(errno)),
+    }
+}
+
+fn become_user(orders: &Orders<'_>, besides: u64) -> Result<(), Failure> {
     let capabilities = &orders.capabilities;
     let identity = &orders.identity;
     let no_caps = |errno| Step::Capabilities.failed(errno);
@@ -30,15 +86,6 @@ pub(crate) fn become_payload(orders: &Orders<'_>, besides: u64) -> Result<(), Fa
     if identity.uid != 0 {
         // Otherwise leaving uid 0 clears the permitted set before it can be set.
         sys::prctl(libc::PR_SET_KEEPCAPS, 1).map_err(no_caps)?;
-    }
-    if let Some(groups) = identity.groups {
-        let privileged =
-            identity.parent_sets_groups || namespaces::enter_user_namespace(orders.joins);
-        match sys::setgroups(groups) {
-            // The user namespace denies it, and nobody asked for groups.
-            Err(Errno(libc::EPERM)) if groups.is_empty() && privileged => {}
-            other => other.map(drop).map_err(no_identity)?,
-        }
     }
     sys::setresgid(identity.gid).map_err(no_identity)?;
     sys::setresuid(identity.uid).map_err(no_identity)?;

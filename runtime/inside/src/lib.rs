@@ -120,8 +120,6 @@ fn steps(orders: &Orders<'_>, report_to: &mut Fd) -> Result<core::convert::Infal
     session::connect_stdio(orders, &stdio)?;
     landlock::restrict(orders)?;
     treatment::apply(orders)?;
-    // Late, because a small RLIMIT_NOFILE would break everything above.
-    limits::set_rlimits(orders)?;
     finish(orders, report_to, cwd)
 }
 
@@ -151,23 +149,36 @@ fn finish(
     // Without no_new_privs a filter takes CAP_SYS_ADMIN, which then goes as the very last thing;
     // and what follows a filter may use no call that a narrow profile does not know.
     let filter_early = orders.seccomp.is_some() && !orders.no_new_privileges;
+    let besides = if filter_early {
+        identity::FOR_FILTER
+    } else {
+        0
+    };
+    let late = orders.is_born_late();
+    if late {
+        be_born(orders, report_to, besides)?;
+    }
+    // Late, because a small RLIMIT_NOFILE would break everything above.
+    limits::set_rlimits(orders)?;
+    if late {
+        identity::become_payload_after_birth(orders)?;
+    } else {
+        identity::become_payload(orders, besides)?;
+    }
     if filter_early {
         entered?;
-        identity::become_payload(orders, identity::FOR_FILTER)?;
-    } else {
-        identity::become_payload(orders, 0)?;
-        if entered.is_err() {
-            exec::enter_cwd_as_payload(orders)?;
-        }
+    } else if entered.is_err() {
+        exec::enter_cwd_as_payload(orders)?;
     }
-    if orders.no_new_privileges {
+    let born_confined = orders.is_born_behind_filter();
+    if orders.no_new_privileges && !born_confined {
         exec::forbid_new_privileges()?;
     }
     let program = park::park(orders, report_to, filter_early)?;
     hooks::start_each_behind_its_filter(orders, *report_to)?;
     exec::refuse_magic_links(program)?;
     session::release(orders)?;
-    if !park::is_behind_filter(orders) {
+    if !born_confined && !park::is_behind_filter(orders) {
         confine(orders, *report_to, filter_early)?;
     }
     hooks::start_behind_ours(orders, *report_to)?;
@@ -181,4 +192,21 @@ fn confine(orders: &Orders<'_>, report_to: Fd, filter_early: bool) -> Result<(),
         identity::set_capabilities(&orders.capabilities, 0)?;
     }
     Ok(())
+}
+
+/// Goes on as a process that can be seen from inside, with nothing that a neighbour who stops it could
+/// use.
+fn be_born(orders: &Orders<'_>, report_to: &mut Fd, besides: u64) -> Result<(), Failure> {
+    identity::become_payload_before_birth(orders, besides)?;
+    if orders.is_born_behind_filter() {
+        if orders.no_new_privileges {
+            exec::forbid_new_privileges()?;
+        }
+        exec::install_filter(orders, *report_to)?;
+        if besides != 0 {
+            let left = identity::besides_late(orders);
+            identity::set_capabilities(&orders.capabilities, left)?;
+        }
+    }
+    namespaces::clone_late(orders, report_to)
 }

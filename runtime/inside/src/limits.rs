@@ -50,10 +50,11 @@ fn write_sysctl(proc: Fd, sysctl: &Sysctl<'_>) -> sys::Result<()> {
 }
 
 /// Raises hard limits while that is still ours to do: whoever enters a user namespace leaves
-/// `CAP_SYS_RESOURCE` over the host behind. Soft limits stay, for small ones would break what follows.
+/// `CAP_SYS_RESOURCE` over the host behind, and one that is born late never has it. Soft limits stay,
+/// for small ones would break what follows.
 pub(crate) fn raise_hard_limits(orders: &Orders<'_>) -> Result<(), Failure> {
     let enters = |join: &Join| join.flags & libc::CLONE_NEWUSER != 0;
-    if !orders.joins.iter().any(enters) {
+    if !orders.is_born_late() && !orders.joins.iter().any(enters) {
         return Ok(());
     }
     for (index, limit) in orders.rlimits.iter().enumerate() {

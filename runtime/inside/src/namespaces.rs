@@ -18,7 +18,7 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     join_all(orders.joins)?;
     root::enter_known(orders)?;
     copy_mounts(orders)?;
-    if let Some(second) = orders.second_clone {
+    if let Some(second) = orders.second_clone.filter(|second| !second.late) {
         clone_again(orders, second, report_to)?;
     }
     if offsets_first {
@@ -26,6 +26,16 @@ pub(crate) fn join(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failur
     } else {
         set_time_offsets(orders)
     }
+}
+
+/// The same as the last of all that takes more than the payload may. What only the process itself can
+/// have comes after it: its session with the terminal, and its user, whose processes are counted when
+/// one is made.
+pub(crate) fn clone_late(orders: &Orders<'_>, report_to: &mut Fd) -> Result<(), Failure> {
+    if let Some(second) = orders.second_clone {
+        clone_again(orders, second, report_to)?;
+    }
+    crate::console::control(orders)
 }
 
 /// Goes on in a process that is born inside what was joined.

@@ -160,6 +160,25 @@ pub struct SecondClone {
     /// The first process lives in its maker's memory, which stands still until the second is there:
     /// it changes nothing that belongs to the memory, as what `PR_SET_DUMPABLE` sets.
     pub borrows: bool,
+    /// It is made last, of a process that has given up all the payload does not get: in its pid namespace
+    /// others may stop it and use what it has.
+    pub late: bool,
+    /// The filter comes before, too: it lets through what is left to do. Without it a filter that takes
+    /// a capability keeps a process from being made late.
+    pub behind_filter: bool,
+}
+
+impl Orders<'_> {
+    /// Is there a second process, and is it made last?
+    pub(crate) fn is_born_late(&self) -> bool {
+        self.second_clone.is_some_and(|second| second.late)
+    }
+
+    /// And behind the filter?
+    pub(crate) fn is_born_behind_filter(&self) -> bool {
+        self.second_clone
+            .is_some_and(|second| second.late && second.behind_filter)
+    }
 }
 
 /// The terminal.

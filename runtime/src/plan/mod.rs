@@ -2,6 +2,7 @@
 //!
 //! Pure: no system call, no environment, no clock. All refusals come at once.
 
+pub(crate) mod birth;
 pub(crate) mod devices;
 pub(crate) mod filter;
 pub(crate) mod hooks;
@@ -167,6 +168,8 @@ pub(crate) struct ExecPlan {
     pub(crate) deny_groups: bool,
     /// The process may have to wait in a frozen cgroup.
     pub(crate) waits: bool,
+    /// When it is born.
+    pub(crate) birth: birth::Birth,
     namespaces: Namespaces,
 }
 
@@ -208,15 +211,17 @@ impl Plan {
         let mut process = process::plan(&process, linux, facts, &mut refusals);
         process.landlock = landlock::plan(landlock_rules(spec), facts, &mut refusals);
         identities::keep_groups(spec, &mut process);
-        let plan = ExecPlan {
+        let mut plan = ExecPlan {
             process,
             seccomp: known.or_else(|| filter::plan(linux, &mut refusals)),
             listener: filter::listener(linux, &mut refusals),
             deny_groups: false,
             waits: false,
+            birth: birth::Birth::Early,
             namespaces: namespaces::plan(linux, facts.caller, &mut refusals),
         };
         refusals.finish()?;
+        plan.birth = plan.when_to_be_born(linux.seccomp().as_ref());
         Ok(plan)
     }
 }

@@ -44,16 +44,31 @@ pub(crate) fn unshare(flags: i32) -> Result<i32> {
 /// `clone3(2)` as a sibling, with a pidfd. `Ok(None)` in the new process.
 pub(crate) fn clone_sibling(flags: u64) -> Result<Option<Fd>> {
     let mut pidfd: i32 = -1;
-    // SAFETY: all zeroes is a valid clone_args.
-    let mut args: libc::clone_args = unsafe { zeroed() };
-    args.flags = flags | (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
-    args.pidfd = (&raw mut pidfd) as u64;
+    let own = (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
     // No CLONE_VM: both processes go on with memory of their own.
-    match call!(
-        libc::SYS_clone3,
-        &raw const args,
-        size_of::<libc::clone_args>()
-    )? {
+    let made = if flags == 0 {
+        // Filters can look into the flags of clone(2), so they let it through where they deny clone3(2).
+        let nothing = null_mut::<u64>();
+        call!(
+            libc::SYS_clone,
+            own,
+            nothing,
+            &raw mut pidfd,
+            nothing,
+            nothing
+        )?
+    } else {
+        // SAFETY: all zeroes is a valid clone_args.
+        let mut args: libc::clone_args = unsafe { zeroed() };
+        args.flags = flags | own;
+        args.pidfd = (&raw mut pidfd) as u64;
+        call!(
+            libc::SYS_clone3,
+            &raw const args,
+            size_of::<libc::clone_args>()
+        )?
+    };
+    match made {
         0 => Ok(None),
         _ => Ok(Some(Fd(pidfd))),
     }
