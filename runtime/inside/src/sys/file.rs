@@ -165,20 +165,31 @@ pub(crate) fn stat_name(directory: Fd, name: *const c_char) -> Result<Stat> {
     })
 }
 
+/// A file system as the kernel describes it on 64-bit machines, `struct statfs`: in each C library some
+/// of the fields are of another type.
+#[repr(C)]
+#[derive(Default)]
+struct FileSystem {
+    magic: u64,
+    sizes: [u64; 9],
+    flags: u64,
+    spare: [u64; 4],
+}
+
+fn file_system(fd: Fd) -> Result<FileSystem> {
+    let mut found = FileSystem::default();
+    call!(libc::SYS_fstatfs, fd.0, &raw mut found)?;
+    Ok(found)
+}
+
 /// `fstatfs(2)`: the magic number of the file system.
 pub(crate) fn filesystem_magic(fd: Fd) -> Result<u64> {
-    // SAFETY: all zeroes is a valid statfs.
-    let mut stat: libc::statfs = unsafe { zeroed() };
-    call!(libc::SYS_fstatfs, fd.0, &raw mut stat)?;
-    Ok(stat.f_type)
+    file_system(fd).map(|found| found.magic)
 }
 
 /// `fstatfs(2)`: `ST_*` flags of the mount.
 pub(crate) fn filesystem_flags(fd: Fd) -> Result<u64> {
-    // SAFETY: all zeroes is a valid statfs.
-    let mut stat: libc::statfs = unsafe { zeroed() };
-    call!(libc::SYS_fstatfs, fd.0, &raw mut stat)?;
-    Ok(stat.f_flags)
+    file_system(fd).map(|found| found.flags)
 }
 
 /// `umask(2)`; returns the old one.

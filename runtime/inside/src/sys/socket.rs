@@ -3,7 +3,7 @@
 use super::{Errno, Result, call, check, close, close_now};
 use crate::orders::Fd;
 use core::cell::Cell;
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 use core::mem::{size_of_val, zeroed};
 use core::ptr::{null, null_mut};
 
@@ -90,7 +90,35 @@ struct Rights {
     padding: i32,
 }
 
-const RIGHTS_LENGTH: u32 = 24;
+const RIGHTS_LENGTH: usize = 24;
+
+/// A message as the kernel has it on 64-bit machines, `struct user_msghdr`: in each C library some of
+/// the fields are of another type.
+#[repr(C)]
+struct Message {
+    name: *mut c_void,
+    name_length: u32,
+    parts: *const libc::iovec,
+    count: usize,
+    control: *mut c_void,
+    control_length: usize,
+    flags: u32,
+}
+
+impl Message {
+    /// Of one part, over a connection.
+    fn new(part: &libc::iovec, control: *mut c_void, control_length: usize) -> Message {
+        Message {
+            name: null_mut(),
+            name_length: 0,
+            parts: part,
+            count: 1,
+            control,
+            control_length,
+            flags: 0,
+        }
+    }
+}
 
 /// `sendmsg(2)`: one byte and one descriptor, `unix(7)` `SCM_RIGHTS`.
 pub(crate) fn send_fd(socket: Fd, byte: u8, fd: Fd) -> Result<i32> {
@@ -110,12 +138,8 @@ pub(crate) fn send_with_fd(socket: Fd, bytes: &[u8], fd: Fd) -> Result<i32> {
         iov_base: bytes.as_ptr().cast_mut().cast(),
         iov_len: bytes.len(),
     };
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { zeroed() };
-    message.msg_iov = (&raw const part).cast_mut();
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw const rights).cast_mut().cast();
-    message.msg_controllen = RIGHTS_LENGTH;
+    let control = (&raw const rights).cast_mut().cast();
+    let message = Message::new(&part, control, RIGHTS_LENGTH);
     call!(
         libc::SYS_sendmsg,
         socket.0,
@@ -139,12 +163,7 @@ pub(crate) fn receive_with_fd(socket: Fd) -> Result<Option<(u8, Option<Fd>)>> {
         iov_base: byte.as_mut_ptr().cast(),
         iov_len: 1,
     };
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { zeroed() };
-    message.msg_iov = (&raw const part).cast_mut();
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut rights).cast();
-    message.msg_controllen = RIGHTS_LENGTH;
+    let mut message = Message::new(&part, (&raw mut rights).cast(), RIGHTS_LENGTH);
     let flags = libc::MSG_CMSG_CLOEXEC;
     let length = loop {
         match call!(libc::SYS_recvmsg, socket.0, &raw mut message, flags) {
@@ -204,7 +223,7 @@ struct Streams {
     padding: i32,
 }
 
-const STREAMS_LENGTH: u32 = 32;
+const STREAMS_LENGTH: usize = 32;
 
 /// `recvmsg(2)` into a page. A single byte changes its first word only, which no list is in.
 pub(crate) fn receive_program(socket: Fd, page: &[Cell<*const c_char>]) -> Result<Heard> {
@@ -220,12 +239,7 @@ pub(crate) fn receive_program(socket: Fd, page: &[Cell<*const c_char>]) -> Resul
         iov_base: page.as_ptr().cast_mut().cast(),
         iov_len: size_of_val(page),
     };
-    // SAFETY: all zeroes is a valid msghdr.
-    let mut message: libc::msghdr = unsafe { zeroed() };
-    message.msg_iov = (&raw const part).cast_mut();
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut streams).cast();
-    message.msg_controllen = STREAMS_LENGTH;
+    let mut message = Message::new(&part, (&raw mut streams).cast(), STREAMS_LENGTH);
     let flags = libc::MSG_CMSG_CLOEXEC;
     let length = loop {
         match call!(libc::SYS_recvmsg, socket.0, &raw mut message, flags) {
