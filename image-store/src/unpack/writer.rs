@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::confine::{Confined, is_whiteout, lookup, mark_opaque};
+use super::confine::{Confined, Parent, is_whiteout, lookup, mark_opaque};
 use super::place::{join, link_target, os};
 use super::xattr::{Verdict, verdict};
 use super::{RootAttributes, Site, Unpacked, Warnings, refuse};
@@ -67,7 +67,7 @@ impl<'a> Writer<'a> {
             gid: entry.gid,
         });
         let root = self.dir.root();
-        self.describe(root, entry)?;
+        self.describe(root, entry, false)?;
         self.times.insert(Vec::new(), entry.mtime);
         Ok(())
     }
@@ -86,11 +86,7 @@ impl<'a> Writer<'a> {
                 self.file(parent, name, entry, sparse.as_ref(), stream)
             }
             EntryKind::HardLink(target) => self.hard_link(parent, name, target),
-            EntryKind::Symlink(target) => {
-                let at = self.cleared(parent, name)?;
-                rustix::fs::symlinkat(os(target), &at, os(name)).at("make link", os(name))?;
-                self.describe_unopened(&at, name, entry)
-            }
+            EntryKind::Symlink(target) => self.symlink(parent, name, entry, target),
             EntryKind::CharDevice(Device { major: 0, minor: 0 }) => {
                 Err(refuse("character device 0:0 is a forged whiteout"))
             }
@@ -173,8 +169,9 @@ impl<'a> Writer<'a> {
 
     fn directory(&mut self, parent: &[u8], name: &[u8], entry: &Entry) -> Result<()> {
         let path = join(parent, name);
-        let at = &self.dir.parent(parent)?.fd;
+        let Parent { fd: at, gid, .. } = self.dir.parent(parent)?;
         let made = rustix::fs::mkdirat(at, os(name), Mode::RWXU);
+        let made_own = made == Ok(()) && *gid == self.own.1;
         let (at, opaque) = match made {
             Ok(()) => (None, false),
             Err(Errno::EXIST) => {
@@ -201,7 +198,7 @@ impl<'a> Writer<'a> {
         if opaque {
             mark_opaque(&fd, &path)?;
         }
-        self.describe(fd.as_fd(), entry)?;
+        self.describe(fd.as_fd(), entry, made_own)?;
         self.dir.described(&path);
         if self.times.insert(path.clone(), entry.mtime).is_none() {
             self.held += path.len() as u64;
@@ -253,6 +250,28 @@ impl<'a> Writer<'a> {
         rustix::fs::futimens(&fd, &timestamps(entry.mtime)).at("set time of", os(name))
     }
 
+    fn symlink(&mut self, parent: &[u8], name: &[u8], entry: &Entry, target: &[u8]) -> Result<()> {
+        let at = self.dir.parent(parent)?;
+        let is_own = (entry.uid, entry.gid) == self.own && at.gid == self.own.1;
+        let made = rustix::fs::symlinkat(os(target), &at.fd, os(name));
+        if made == Ok(()) && is_own && entry.xattrs.is_empty() {
+            let itself = AtFlags::SYMLINK_NOFOLLOW;
+            let times = timestamps(entry.mtime);
+            return rustix::fs::utimensat(&at.fd, os(name), &times, itself)
+                .at("set time of", os(name));
+        }
+        let at = match made {
+            Ok(()) => rustix::io::fcntl_dupfd_cloexec(&at.fd, 0).at("open", os(parent))?,
+            Err(Errno::EXIST) => {
+                let at = self.cleared(parent, name)?;
+                rustix::fs::symlinkat(os(target), &at, os(name)).at("make link", os(name))?;
+                at
+            }
+            Err(errno) => return Err(errno).at("make link", os(name)),
+        };
+        self.describe_unopened(&at, name, entry)
+    }
+
     /// The target is a name of this layer, reached without a link; a link as the last part is
     /// linked itself.
     fn hard_link(&mut self, parent: &[u8], name: &[u8], target: &[u8]) -> Result<()> {
@@ -292,9 +311,11 @@ impl<'a> Writer<'a> {
         self.describe_unopened(&at, name, entry)
     }
 
-    /// Owner, mode and attributes of an open directory.
-    fn describe(&mut self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-        own(fd, entry)?;
+    /// Owner, mode and attributes of an open directory; `is_own` when it is new and ours.
+    fn describe(&mut self, fd: BorrowedFd<'_>, entry: &Entry, is_own: bool) -> Result<()> {
+        if !is_own || (entry.uid, entry.gid) != self.own {
+            own(fd, entry)?;
+        }
         rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))
             .at("change mode", os(&entry.path))?;
         self.set_xattrs(&entry.xattrs, |key, value| {
