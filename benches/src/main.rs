@@ -5,6 +5,7 @@
 
 mod case;
 mod environment;
+mod images;
 mod measure;
 mod options;
 mod place;
@@ -34,7 +35,13 @@ const NAMES: [&str; 4] = ["hostrun", "crun", "youki", "runc"];
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.iter().any(|word| word == "--help") {
-        return say(USAGE);
+        return say(&format!("{USAGE}\n{}", images::USAGE));
+    }
+    if let Some(("images", rest)) = words
+        .split_first()
+        .map(|(word, rest)| (word.as_str(), rest))
+    {
+        return images::main(rest);
     }
     let options = Options::parse(words.into_iter())?;
     hostrun_integration::host::require_private_mounts()?;

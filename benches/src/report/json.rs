@@ -23,6 +23,11 @@ pub(crate) fn report(
     })
 }
 
+/// Tables alone.
+pub(crate) fn tables(tables: &[Table]) -> Vec<Value> {
+    tables.iter().map(table).collect()
+}
+
 fn table(table: &Table) -> Value {
     let rows: Vec<Value> = table.rows.iter().map(|one| row(table, one)).collect();
     json!({"name": table.name, "title": table.title, "rows": rows})

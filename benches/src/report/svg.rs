@@ -37,13 +37,26 @@ const STEP: f64 = 21.0;
 const LEFT: f64 = 128.0;
 const RIGHT: f64 = WIDTH - 62.0;
 
-/// The picture.
+/// The picture of starts.
 pub(crate) fn picture(tables: &[Table], caption: &str) -> String {
     let find = |name: &str| tables.iter().find(|table| table.name == name);
     let panels: Vec<(&str, &Table)> = PANELS
         .iter()
         .filter_map(|(name, title)| Some((*title, find(name)?)))
         .collect();
+    draw("a start", &panels, caption)
+}
+
+/// The picture of loads: a panel a table.
+pub(crate) fn images(tables: &[Table], caption: &str) -> String {
+    let panels: Vec<(&str, &Table)> = tables
+        .iter()
+        .map(|table| (table.name.as_str(), table))
+        .collect();
+    draw("a load", &panels, caption)
+}
+
+fn draw(what: &str, panels: &[(&str, &Table)], caption: &str) -> String {
     let mut body = String::new();
     let mut top = MARGIN + 46.0;
     for row in panels.chunks(COLUMNS) {
@@ -61,7 +74,7 @@ pub(crate) fn picture(tables: &[Table], caption: &str) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{top}\" \
          viewBox=\"0 0 {width} {top}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
-         <text x=\"{MARGIN}\" y=\"36\" font-size=\"17\" font-weight=\"bold\">What a start costs: \
+         <text x=\"{MARGIN}\" y=\"36\" font-size=\"17\" font-weight=\"bold\">What {what} costs: \
          medians in milliseconds, each panel on its own scale; the mark is the lower tenth</text>\n\
          <text x=\"{MARGIN}\" y=\"56\" fill=\"#555555\">{}</text>\n{body}</svg>\n",
         escaped(caption)
