@@ -32,7 +32,7 @@ ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick b
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-long evil fuzz fuzz-seeds room install peers bench bench-quick bench-images clean
+	test-vm vm-limits vm-labels vm-checkpoint test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -90,6 +90,9 @@ test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every
 
 evil: build ## the corpus of attacks under every runtime installed: who resists what
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(CARGO_TEST) --test evil -- --nocapture
+
+corpus: ## images that must be refused, and who refuses them
+	@integration/corpus
 
 SECONDS ?= 60
 fuzz: ## every fuzzer for SECONDS=60 each

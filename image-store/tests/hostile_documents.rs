@@ -31,6 +31,7 @@ fn tar() -> Vec<u8> {
 fn refused(name: &str, kind: ErrorKind, make: impl Fn(&Path)) -> Error {
     let fresh = Host::new();
     make(&fresh.path("evil"));
+    fixture::keep_for_others("document", name, &fresh.path("evil"));
     let source = Source::OciLayout {
         dir: fresh.path("evil"),
         tag: None,

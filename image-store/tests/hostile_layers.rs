@@ -25,6 +25,7 @@ use tar::EntryType;
 fn refused(name: &str, kind: ErrorKind, tar: &[u8]) {
     let fresh = Host::new();
     let error = fresh.load_tar("evil", tar.to_vec()).expect_err(name);
+    fixture::keep_for_others("layer", name, &fresh.path("evil"));
     assert_eq!(error.kind(), kind, "{name}: {error}");
     assert_one_line(&error);
     fresh.assert_empty();
