@@ -25,7 +25,7 @@ VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
-ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library profile readme schema store_steps,$(ROOT)))
+ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile readme schema store_steps,$(ROOT)))
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images
@@ -86,7 +86,7 @@ vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/told integration/vm/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race --test store_steps
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race --test store_steps --test power_cut
 
 evil: build ## the corpus of attacks under every runtime installed: who resists what
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(CARGO_TEST) --test evil -- --nocapture

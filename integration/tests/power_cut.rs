@@ -1,0 +1,252 @@
+//! The power goes at any moment of what changes the store. Afterwards every image that is there is
+//! whole, no name leads nowhere, and what was said to be done is done.
+//!
+//! A cut is the file system's own: ext4 on a loop device is told to shut down without writing its
+//! journal (`EXT4_IOC_SHUTDOWN`, as xfstests does), and mounted again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::runtime::Call;
+use hostrun_integration::{Stage, on_stage_of_hostrun};
+use serde_json::Value;
+
+/// Cuts for each verb: some 50 in all by `make test`, some 1,000 by `make test-long`.
+fn cuts() -> u32 {
+    match std::env::var("HOSTRUN_TEST_CHURN") {
+        Ok(_) => 200,
+        Err(_) => 10,
+    }
+}
+
+fn run(words: &[&str]) -> Result<String> {
+    let (program, rest) = words.split_first().context("no program")?;
+    Call::new(Path::new(program), rest).run()?.ok()
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A store on a disk of its own.
+struct Disk<'a> {
+    stage: &'a Stage,
+    file: PathBuf,
+    at: PathBuf,
+}
+
+impl<'a> Disk<'a> {
+    fn new(stage: &'a Stage) -> Result<Self> {
+        let file = stage.dir().join("disk");
+        fs::File::create(&file)?.set_len(96 << 20)?;
+        run(&["mkfs.ext4", "-q", "-F", &shown(&file)])?;
+        let at = stage.folder("mnt")?;
+        let disk = Self { stage, file, at };
+        disk.attach()?;
+        Ok(disk)
+    }
+
+    fn attach(&self) -> Result<()> {
+        run(&["mount", "-o", "loop", &shown(&self.file), &shown(&self.at)]).map(drop)
+    }
+
+    fn detach(&self) -> Result<()> {
+        run(&["umount", &shown(&self.at)]).map(drop)
+    }
+
+    fn words<'w>(&self, words: &[&'w str]) -> Vec<String> {
+        let store = ["--store".to_owned(), shown(&self.at)];
+        let words = words.iter().map(|word: &&'w str| (*word).to_owned());
+        store.into_iter().chain(words).collect()
+    }
+
+    fn hostrun(&self, words: &[&str]) -> Result<String> {
+        let program = self.stage.runtime().program();
+        Call::new(program, self.words(words)).run()?.ok()
+    }
+
+    /// From here on nothing reaches the disk, the journal neither.
+    fn cut(&self) -> Result<()> {
+        let script = "open(my $dir, '<', $ARGV[0]) or die; my $how = pack('I', 2); \
+                      ioctl($dir, 0x8004587D, $how) or die \"$!\"";
+        run(&["perl", "-e", script, &shown(&self.at)]).map(drop)
+    }
+
+    /// Calls a verb and cuts the power so long after. Did it say before that it was done?
+    fn cut_after(&self, words: &[&str], delay: Duration) -> Result<bool> {
+        let mut child = Command::new(self.stage.runtime().program())
+            .args(self.words(words))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        std::thread::sleep(delay);
+        let ended = child.try_wait()?;
+        self.cut()?;
+        child.kill().ok();
+        child.wait()?;
+        self.detach()?;
+        self.attach()?;
+        Ok(ended.is_some_and(|status| status.success()))
+    }
+
+    fn is_whole(&self) -> Result<()> {
+        self.hostrun(&["verify", "--deep"])?;
+        self.hostrun(&["gc"])?;
+        self.hostrun(&["verify", "--deep"])?;
+        for folder in ["tmp", "trash"] {
+            let left = fs::read_dir(self.at.join("store").join(folder))?.count();
+            ensure!(left == 0, "something is left in {folder}");
+        }
+        Ok(())
+    }
+
+    /// The image that a name means.
+    fn image(&self, name: &str) -> Result<Option<String>> {
+        let listed = self.hostrun(&["images", "--format", "json", name])?;
+        let images: Vec<Value> = serde_json::from_str(&listed)?;
+        let id = images.first().and_then(|image| image.get("id")?.as_str());
+        Ok(id.map(str::to_owned))
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        // It is attached only where a check has failed.
+        drop(
+            Command::new("umount")
+                .args(["-q", "-l"])
+                .arg(&self.at)
+                .status(),
+        );
+    }
+}
+
+/// Two archives with an image each, under one name.
+fn archives(stage: &Stage) -> Result<[String; 2]> {
+    let make = |version: &str| -> Result<String> {
+        let root = stage.folder(&format!("root-{version}"))?;
+        for number in 0..200 {
+            fs::write(root.join(format!("f{number}")), vec![7; 500 * number])?;
+        }
+        fs::write(root.join("version"), version)?;
+        let tar = stage.dir().join(format!("{version}.root"));
+        run(&["tar", "-C", &shown(&root), "-czf", &shown(&tar), "."])?;
+        stage.call(["import", &shown(&tar), "app:1"]).run()?.ok()?;
+        let archive = shown(&stage.dir().join(format!("{version}.tar")));
+        stage.call(["save", "-o", &archive, "app:1"]).run()?.ok()?;
+        Ok(archive)
+    };
+    Ok([make("v1")?, make("v2")?])
+}
+
+/// Cuts a verb at moments from its beginning to after its end. `before` are the calls that lead to
+/// where it is made, `done` says whether it has done what it says.
+fn cut_at_any_moment(
+    before: impl Fn(&[String; 2]) -> Vec<Vec<String>>,
+    words: impl Fn(&[String; 2]) -> Vec<String>,
+    done: impl Fn(&Disk<'_>) -> Result<bool>,
+) -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let archives = archives(stage)?;
+        let disk = Disk::new(stage)?;
+        for call in before(&archives) {
+            let call: Vec<&str> = call.iter().map(String::as_str).collect();
+            disk.hostrun(&call)?;
+        }
+        disk.detach()?;
+        let kept = stage.dir().join("kept");
+        let restore = |from: &Path, to: &Path| {
+            run(&["cp", "--sparse=always", &shown(from), &shown(to)]).map(drop)
+        };
+        restore(&disk.file, &kept)?;
+        let words = words(&archives);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        disk.attach()?;
+        let begun = Instant::now();
+        disk.hostrun(&words)?;
+        let whole = begun.elapsed();
+        disk.detach()?;
+        let mut said = 0;
+        for number in 0..cuts() {
+            restore(&kept, &disk.file)?;
+            disk.attach()?;
+            let delay = whole * number * 3 / (2 * cuts());
+            let is_said = disk.cut_after(&words, delay)?;
+            let check = || -> Result<()> {
+                disk.is_whole()?;
+                ensure!(!is_said || done(&disk)?, "it was said to be done");
+                Ok(())
+            };
+            check().with_context(|| format!("{words:?} cut after {delay:?} of {whole:?}"))?;
+            said += u32::from(is_said);
+            disk.detach()?;
+        }
+        ensure!(said > 0 && said < cuts(), "{said} of {} were done", cuts());
+        Ok(())
+    })
+}
+
+fn call(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn load(archive: &str) -> Vec<String> {
+    call(&["load", "-q", "-i", archive])
+}
+
+#[test]
+fn an_image_is_whole_or_absent_when_the_power_goes_in_a_load() -> Result<()> {
+    cut_at_any_moment(
+        |_| vec![call(&["df"])],
+        |[one, _]| load(one),
+        |disk| Ok(disk.image("app:1")?.is_some()),
+    )
+}
+
+#[test]
+fn a_name_means_the_old_image_or_the_new_when_the_power_goes_in_an_upgrade() -> Result<()> {
+    cut_at_any_moment(
+        |[one, _]| vec![load(one)],
+        |[_, two]| load(two),
+        |disk| {
+            Ok(
+                disk.image("app:1")?.is_some()
+                    && disk.hostrun(&["generations", "rollback"]).is_ok(),
+            )
+        },
+    )
+}
+
+#[test]
+fn an_image_is_whole_or_gone_when_the_power_goes_in_a_removal() -> Result<()> {
+    cut_at_any_moment(
+        |[one, _]| vec![load(one)],
+        |_| call(&["rmi", "app:1"]),
+        |disk| Ok(disk.image("app:1")?.is_none()),
+    )
+}
+
+#[test]
+fn only_garbage_is_gone_when_the_power_goes_in_a_collection() -> Result<()> {
+    cut_at_any_moment(
+        |[one, two]| vec![load(one), load(two)],
+        |_| call(&["prune"]),
+        |disk| Ok(disk.image("app:1")?.is_some()),
+    )
+}
+
+#[test]
+fn names_mean_what_they_meant_at_one_time_when_the_power_goes_in_a_rollback() -> Result<()> {
+    cut_at_any_moment(
+        |[one, two]| vec![load(one), load(two)],
+        |_| call(&["generations", "rollback"]),
+        |disk| {
+            let error = disk.hostrun(&["generations", "rollback"]);
+            Ok(error.is_err() && disk.image("app:1")?.is_some())
+        },
+    )
+}
