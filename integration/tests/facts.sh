@@ -2,8 +2,8 @@
 me=/proc/$$
 fact() { printf '%s\t%s\n' "$1" "$2"; }
 
-# all but sizes, what a scheduler counts, and what the machine's other processes change
-sed -nE '/^(Vm|Rss|Hugetlb|FDSize|State|SigQ|voluntary|nonvoluntary)/d; s/^([^:]*):[[:space:]]*(.*)/status \1\t\2/p' $me/status
+# all but numbers of processes, sizes, what a scheduler counts, and what the machine's other processes change
+sed -nE '/^(Vm|Rss|Hugetlb|FDSize|State|SigQ|Pid|Tgid|PPid|Ngid|NS[a-z]+|voluntary|nonvoluntary)/d; s/^([^:]*):[[:space:]]*(.*)/status \1\t\2/p' $me/status
 # program group and session relative to the payload, terminal, nice value, policy
 awk -v pid=$$ '{ sub(/^.*\) /, ""); print "stat group\t" ($3 == pid); print "stat session\t" ($4 == pid)
 	print "stat terminal\t" ($5 != 0); print "stat nice\t" $17; print "stat policy\t" $39 }' $me/stat
@@ -43,9 +43,8 @@ fact 'net routes' "$(cat /proc/net/route | wc -l)"
 for n in unix tcp tcp6 udp udp6 raw packet netlink ip_tables_names; do
 	[ -r /proc/net/$n ] && fact "sockets $n" "$(sed 1d /proc/net/$n | wc -l)"
 done
+[ -t 0 ] && fact 'terminal size' "$(stty size)"
 for n in /sys/class/net /dev/shm /dev/mqueue; do [ -d $n ] && fact "in $n" "$(ls -A $n | tr '\n' ' ')"; done
 for n in /proc/sysvipc/*; do fact "ipc ${n##*/}" "$(sed 1d $n | wc -l)"; done
 set -- /proc/[0-9]*
 fact processes $#
-# session keyrings are named after containers
-[ -r /proc/keys ] && fact keys "$(awk '{ sub(/_ses\.[^:]*/, "_ses", $9); print $8, $9 }' /proc/keys | sort | tr '\n' ' ')"

@@ -99,6 +99,17 @@ fn a_container_in_a_user_namespace_from_a_pool_is_that_of_a_cold_start() -> Resu
 }
 
 #[test]
+fn a_container_with_a_terminal_from_a_pool_is_that_of_a_cold_start() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let size = json!({"height": 33, "width": 77});
+        let bundle = bundle(stage)?
+            .set("/process/terminal", json!(true))
+            .set("/process/consoleSize", size);
+        same_cold_and_warm(stage, &bundle)
+    })
+}
+
+#[test]
 fn a_sandbox_is_told_its_program_and_says_if_there_is_none() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let bundle = bundle(stage)?;

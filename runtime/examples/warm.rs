@@ -14,8 +14,10 @@
 )]
 
 use hostrun_runtime::warm::{MountTemplate, Networks, Refill, Refiller, Sandboxes};
-use hostrun_runtime::{Bundle, ContainerId, Error, Request, Runtime};
-use std::fs;
+use hostrun_runtime::{Bundle, ContainerId, Error, Request, Running, Runtime};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,11 +41,20 @@ fn warm(root: &Path) -> Result<(Runtime, Arc<Networks>), Error> {
     Ok((runtime, networks))
 }
 
-fn finish(
-    runtime: &Runtime,
-    id: &ContainerId,
-    running: &hostrun_runtime::Running,
-) -> Result<u8, Error> {
+/// What comes out of a terminal, until its other side is closed.
+fn print(console: OwnedFd) {
+    let mut console = File::from(console);
+    let mut bytes = [0; 4096];
+    while let Ok(length @ 1..) = console.read(&mut bytes) {
+        let text = bytes.get(..length).unwrap_or_default();
+        print!("{}", String::from_utf8_lossy(text).replace('\r', ""));
+    }
+}
+
+fn finish(runtime: &Runtime, id: &ContainerId, mut running: Running) -> Result<u8, Error> {
+    if let Some(console) = running.take_console() {
+        print(console);
+    }
     let exit = running.wait()?;
     for warning in runtime.container(id)?.delete(false)?.warnings() {
         eprintln!("warm: {warning}");
@@ -57,7 +68,7 @@ fn one(pool: &Sandboxes, runtime: &Runtime, id: &str, request: Request) -> Resul
         println!("none ready");
         return Ok(1);
     };
-    finish(runtime, &id, &created.start()?)
+    finish(runtime, &id, created.start()?)
 }
 
 fn keep(pool: &Sandboxes, id: &str, request: Request) -> Result<u8, Error> {
@@ -78,7 +89,7 @@ fn run(root: &Path, bundle: &Bundle, id: &str, words: &[String]) -> Result<u8, E
     pool.refill()?;
     let id = ContainerId::new(id)?;
     match pool.run(&id, request(bundle, words))? {
-        Some(running) => finish(&runtime, &id, &running),
+        Some(running) => finish(&runtime, &id, running),
         None => Ok(1),
     }
 }
@@ -87,14 +98,14 @@ fn line(root: &Path, bundle: &Bundle, id: &str) -> Result<u8, Error> {
     let runtime = Runtime::open(root)?;
     let id = ContainerId::new(id)?;
     let created = runtime.create(&id, request(bundle, &[]).with_line())?;
-    finish(&runtime, &id, &created.start()?)
+    finish(&runtime, &id, created.start()?)
 }
 
 fn cold(root: &Path, bundle: &Bundle, id: &str) -> Result<u8, Error> {
     let runtime = Runtime::open(root)?;
     let id = ContainerId::new(id)?;
     let running = runtime.run(&id, request(bundle, &[]))?;
-    finish(&runtime, &id, &running)
+    finish(&runtime, &id, running)
 }
 
 /// Containers named by lines of input, until there is no more of it.
@@ -147,7 +158,7 @@ fn either(pool: &Sandboxes, runtime: &Runtime, bundle: &Bundle, id: &str) -> Res
         }
         runtime.run(&id, request)?
     };
-    match finish(runtime, &id, &running)? {
+    match finish(runtime, &id, running)? {
         0 => Ok(warm),
         status => {
             eprintln!("{id}: ended with {status}");
