@@ -313,3 +313,57 @@ impl<W: Write> Tape for Player<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::Streamed;
+    use proptest::prelude::*;
+    use std::io::{Cursor, Seek};
+
+    /// Plays what was recorded, with all data out of one file.
+    fn play(recipe: File, data: File, length: u64) -> Vec<u8> {
+        let mut player = Player::new(recipe, Vec::new());
+        let whole = Segment { offset: 0, length };
+        player.hand(data, vec![whole]);
+        io::copy(&mut player, &mut io::sink()).unwrap();
+        player.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_recorded_is_played(parts in prop::collection::vec((any::<bool>(), prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..900)), 0..12)) {
+            let all: Vec<u8> = parts.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+            let (mut recipe, mut data) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            let tape = Streamed(Cursor::new(all.clone()));
+            let mut recorder = Recorder::new(tape, recipe.try_clone().unwrap());
+            let mut sum = 0;
+            for (is_data, bytes) in &parts {
+                recorder.fill_buf().unwrap();
+                if *is_data {
+                    recorder.consume_data(bytes.len());
+                    data.write_all(bytes).unwrap();
+                    sum += bytes.len() as u64;
+                } else {
+                    recorder.consume(bytes.len());
+                }
+            }
+            recorder.finish().unwrap();
+            recipe.rewind().unwrap();
+            prop_assert_eq!(length(recipe.try_clone().unwrap()).unwrap(), all.len() as u64);
+            recipe.rewind().unwrap();
+            prop_assert_eq!(play(recipe, data, sum), all);
+        }
+
+        #[test]
+        fn what_is_no_recipe_is_an_error_or_short(bytes: Vec<u8>) {
+            let mut recipe = tempfile::tempfile().unwrap();
+            recipe.write_all(&bytes).unwrap();
+            recipe.rewind().unwrap();
+            drop(length(recipe.try_clone().unwrap()));
+            recipe.rewind().unwrap();
+            let player = Player::new(recipe, io::sink());
+            io::copy(&mut player.take(1 << 20), &mut io::sink()).ok();
+        }
+    }
+}
