@@ -11,8 +11,11 @@ use crate::limits::Limits;
 /// Bytes of one buffer.
 const BUFFER: usize = 256 * 1024;
 
+/// Bytes that are handed on at once: each time one half may have to wake the other.
+const HANDED: usize = 2 * BUFFER;
+
 /// Blocks the first half may be ahead of the second.
-const AHEAD: usize = 12;
+const AHEAD: usize = 6;
 
 /// How a layer is compressed. For OCI images the media type decides and is a contract; nothing is
 /// guessed from the bytes.
@@ -107,7 +110,7 @@ impl<R: Read> Inflating<R> {
     fn fill(&mut self, block: &mut Block) -> io::Result<()> {
         block.filled = 0;
         // Once: a block that was used is as good as a cleared one.
-        block.bytes.resize(BUFFER, 0);
+        block.bytes.resize(HANDED, 0);
         while let Some(rest) = block.bytes.get_mut(block.filled..)
             && !rest.is_empty()
         {

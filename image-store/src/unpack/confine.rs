@@ -21,6 +21,9 @@ const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::CLOEXEC);
 pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
+/// Most directories kept open: entries come depth first, and few trees are deeper.
+const OPEN_MAX: usize = 12;
+
 /// A layer directory being filled.
 #[derive(Debug)]
 pub(super) struct Confined<'a> {
@@ -28,7 +31,8 @@ pub(super) struct Confined<'a> {
     /// Where replaced directories go; outside the layer, on the same file system.
     scrap: BorrowedFd<'a>,
     scrapped: u64,
-    cached: Option<Parent>,
+    /// Directories that were used last, the latest at the end.
+    open: Vec<Parent>,
     /// Directories nobody described so far.
     implied: BTreeSet<Vec<u8>>,
     held: u64,
@@ -54,7 +58,7 @@ impl<'a> Confined<'a> {
             root,
             scrap,
             scrapped: 0,
-            cached: None,
+            open: Vec::new(),
             implied: BTreeSet::new(),
             held: 0,
             redirected: 0,
@@ -95,28 +99,30 @@ impl<'a> Confined<'a> {
 
     /// Opens a directory entries go into, and makes it when no entry did.
     pub(super) fn parent(&mut self, path: &[u8]) -> Result<&Parent> {
-        let hit = self
-            .cached
-            .as_ref()
-            .is_some_and(|cached| cached.path == path);
-        if !hit {
+        let known = self.open.iter().rposition(|parent| parent.path == path);
+        if let Some(index) = known {
+            // Back from a directory in it: the rest was left for good, more likely than not.
+            self.open.truncate(index + 1);
+        } else {
             let fd = self.open_parent(path)?;
-            self.remember(path, fd)?;
+            let gid = rustix::fs::fstat(&fd).at("stat", os(path))?.st_gid;
+            self.remember(path, fd, gid);
         }
-        self.cached
-            .as_ref()
+        self.open
+            .last()
             .ok_or_else(|| Error::corrupt("open", quoted_bytes(path), "gone"))
     }
 
     /// Keeps an open directory as the likely parent of the next entry.
-    pub(super) fn remember(&mut self, path: &[u8], fd: OwnedFd) -> Result<()> {
-        let gid = rustix::fs::fstat(&fd).at("stat", os(path))?.st_gid;
-        self.cached = Some(Parent {
+    pub(super) fn remember(&mut self, path: &[u8], fd: OwnedFd, gid: u32) {
+        if self.open.len() == OPEN_MAX {
+            self.open.remove(0);
+        }
+        self.open.push(Parent {
             path: path.to_vec(),
             fd,
             gid,
         });
-        Ok(())
     }
 
     fn open_parent(&mut self, path: &[u8]) -> Result<OwnedFd> {
@@ -238,7 +244,7 @@ impl<'a> Confined<'a> {
 
     /// What is open may no longer be what its path leads to.
     fn forget(&mut self) {
-        self.cached = None;
+        self.open.clear();
     }
 
     /// Hides everything the lower layers have in this directory.

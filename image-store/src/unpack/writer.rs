@@ -203,7 +203,8 @@ impl<'a> Writer<'a> {
         if self.times.insert(path.clone(), entry.mtime).is_none() {
             self.held += path.len() as u64;
         }
-        self.dir.remember(&path, fd)
+        self.dir.remember(&path, fd, entry.gid);
+        Ok(())
     }
 
     fn file<T: Tape>(
