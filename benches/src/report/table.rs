@@ -31,6 +31,8 @@ fn line(table: &Table, row: &Row) -> String {
     let times: Vec<f64> = row.times().into_iter().flatten().collect();
     let cpu: Vec<f64> = row.cpu().into_iter().flatten().collect();
     let figure = |value: Option<f64>, digits: usize| match value {
+        // A second and more is told without its thousandths of a millisecond.
+        Some(value) if value >= 1000.0 => format!("{value:>9.0}"),
         Some(value) => format!("{value:>9.digits$}"),
         None => format!("{:>9}", ""),
     };
