@@ -71,7 +71,7 @@ impl Store {
     fn prune_locked(&self, all: bool) -> Result<Collected> {
         if all {
             let leased = self.leased()?;
-            let work = super::Workspace::new(&self.tmp)?;
+            let work = super::workspace::Workspace::new(&self.tmp)?;
             self.change_names(super::Change::Remove, &work, |names| {
                 names.retain(|_, id| leased.contains(id));
             })?;

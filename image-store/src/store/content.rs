@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 
-use super::disk::{Folder, Workspace, empty};
+use super::disk::Folder;
 use super::export::Count;
 use super::shelf::Shelf;
 use super::side::Seat;
 use super::tree;
+use super::workspace::{Workspace, empty};
 use crate::decode::{Compression, LayerStream};
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{At, Error, Result};

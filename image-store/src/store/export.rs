@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Store;
 use super::content::Hashing;
-use super::disk::Workspace;
 use super::shelf::Shelf;
+use super::workspace::Workspace;
 use crate::digest::Digest;
 use crate::error::{At, Result};
 use crate::image::Image;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use oci_spec::image::{ImageConfiguration, RootFsBuilder};
 
 use super::Store;
-use super::disk::Workspace;
 use super::ingest::Ingest;
+use super::workspace::Workspace;
 use crate::blobs::{Blobs, Magic, Member, Section};
 use crate::candidate::{self, Blob, Candidate, LayerBlob};
 use crate::config;

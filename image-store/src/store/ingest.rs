@@ -12,13 +12,15 @@ use rustix::io::Errno;
 
 use super::Store;
 use super::content::kept_name;
-use super::disk::{Folder, Staged, Workspace, free_bytes};
+use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
 use super::record::{self, Change, ImageRecord, LayerRecord, PathBytes};
 use super::side::{Seat, side_by_side};
+use super::sums::{check, check_blob};
+use super::workspace::Workspace;
 use crate::blobs::{Blobs, Section};
 use crate::candidate::{Blob, Candidate, LayerBlob};
-use crate::decode::{LayerStream, Sums, digest_of, drain};
+use crate::decode::{LayerStream, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::Image;
@@ -387,32 +389,5 @@ fn layer_record(diff_id: &Digest, unpacked: Unpacked) -> LayerRecord {
         root: unpacked.root,
         opaque_root: unpacked.opaque_root,
         implied: unpacked.implied.into_iter().map(PathBytes).collect(),
-    }
-}
-
-fn check(layer: &LayerBlob, sums: &Sums) -> Result<()> {
-    check_blob(layer, &sums.blob, sums.blob_size)?;
-    if sums.diff != layer.diff_id {
-        let cause = format!(
-            "content is {}, the config says {}",
-            sums.diff, layer.diff_id
-        );
-        return Err(Error::corrupt("verify", "diffID", cause));
-    }
-    Ok(())
-}
-
-fn check_blob(layer: &LayerBlob, found: &Digest, size: u64) -> Result<()> {
-    if size != layer.size {
-        let cause = format!("{size} bytes, {} announced", layer.size);
-        return Err(Error::corrupt("verify", "size", cause));
-    }
-    match &layer.digest {
-        Some(digest) if digest != found => Err(Error::corrupt(
-            "verify",
-            "digest",
-            format!("the bytes are {found}"),
-        )),
-        _ => Ok(()),
     }
 }

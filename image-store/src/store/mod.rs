@@ -16,16 +16,19 @@ mod removal;
 mod shelf;
 mod side;
 mod spare;
+mod sums;
 mod tree;
 mod verification;
+mod workspace;
 
 pub use collection::{Collected, Usage};
-pub(crate) use disk::{Folder, empty};
+pub(crate) use disk::Folder;
 pub use names::GenerationInfo;
 pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
 pub(crate) use side::Seat;
 pub use verification::{Damage, Part, Repaired, Verified};
+pub(crate) use workspace::empty;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -39,10 +42,11 @@ use crate::image::{Image, Removed};
 use crate::load::LoadOptions;
 use crate::platform::Platform;
 use crate::source::Source;
-use disk::{Lock, Workspace};
+use disk::Lock;
 use ingest::Ingest;
 use record::Format;
 use shelf::{Shelf, check_format, is_no_directory};
+use workspace::Workspace;
 
 /// Largest record or configuration of ours, in bytes: with room over what a load lets in.
 const RECORD_MAX: u64 = 128 << 20;

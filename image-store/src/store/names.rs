@@ -4,9 +4,10 @@
 //! upgrade of several names happens at once or not at all, and going back is the same rename.
 
 use super::Store;
-use super::disk::{Lock, Staged, Workspace};
+use super::disk::{Lock, Staged};
 use super::record::{self, Change, Generation};
 use super::shelf::CURRENT;
+use super::workspace::Workspace;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reference::Reference;

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::Store;
-use super::disk::Workspace;
 use super::record::Change;
+use super::workspace::Workspace;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::image::Removed;

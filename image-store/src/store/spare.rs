@@ -5,7 +5,8 @@
 //! load.
 
 use super::Store;
-use super::disk::{Folder, empty};
+use super::disk::Folder;
+use super::workspace::empty;
 use crate::error::{ErrorKind, Result};
 
 /// Bytes in the one file of some size: room for the names of some thousand images.

@@ -2,9 +2,10 @@
 
 use std::io;
 
-use super::disk::{Lock, Workspace};
+use super::disk::Lock;
 use super::record::Change;
 use super::side::{Seat, side_by_side};
+use super::workspace::Workspace;
 use super::{Store, collection::Collected};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};

@@ -5,6 +5,7 @@
 
 mod compare;
 mod confine;
+mod data;
 mod place;
 #[cfg(test)]
 mod tests;

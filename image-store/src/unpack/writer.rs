@@ -12,11 +12,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::confine::{Confined, Parent, is_whiteout, lookup, mark_opaque};
+use super::data::{copy, copy_sparse};
 use super::place::{join, link_target, os};
 use super::xattr::{Verdict, verdict};
 use super::{RootAttributes, Site, Unpacked, Warnings, refuse};
 use crate::error::{At, Result, quoted_bytes};
-use crate::tape::{Device, Entry, EntryKind, EntryStream, Segment, SparseMap, Tape, Time};
+use crate::tape::{Device, Entry, EntryKind, EntryStream, SparseMap, Tape, Time};
 
 const DEFAULT_LIST: &str = "system.posix_acl_default";
 
@@ -393,40 +394,4 @@ fn timestamps(time: Time) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
-}
-
-/// Copies all data of the current entry.
-fn copy<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd) -> Result<u64> {
-    let mut total = 0;
-    loop {
-        let data = stream.data()?;
-        if data.is_empty() {
-            return Ok(total);
-        }
-        let count =
-            rustix::io::retry_on_intr(|| rustix::io::write(fd, data)).at("write", "data")?;
-        stream.consume(count);
-        total += count as u64;
-    }
-}
-
-/// Puts the data of a sparse file where it belongs; the holes stay holes.
-fn copy_sparse<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd, map: &SparseMap) -> Result<u64> {
-    for Segment { offset, length } in &map.segments {
-        let (mut at, end) = (*offset, offset + length);
-        while at < end {
-            let data = stream.data()?;
-            let limit = usize::try_from(end - at).unwrap_or(usize::MAX);
-            let part = data.get(..limit).unwrap_or(data);
-            let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(fd, part, at))
-                .at("write", "data")?;
-            if count == 0 {
-                return Err(refuse("sparse data ends too early"));
-            }
-            stream.consume(count);
-            at += count as u64;
-        }
-    }
-    rustix::fs::ftruncate(fd, map.length).at("set length of", "sparse file")?;
-    Ok(map.segments.iter().map(|segment| segment.length).sum())
 }
