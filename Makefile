@@ -58,7 +58,7 @@ check-format:
 	cd fuzz && cargo fmt --check
 
 check-lints:
-	cargo clippy --locked --workspace --all-targets --target $(TARGET) -- -D warnings
+	cargo clippy --locked --workspace --all-targets --features hostrun/pages --target $(TARGET) -- -D warnings
 	cargo clippy --locked --workspace $(VM_TESTS) $(CLIENTS) --target $(TARGET) -- -D warnings
 
 check-licences:
@@ -106,7 +106,8 @@ room: ## nothing of the allocator or the panic machinery in the code that runs a
 	integration/room
 
 install: build ## DESTDIR= PREFIX=: binary, man pages, completions
-	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN)
+	cargo build --locked --target $(TARGET) -p hostrun --features pages
+	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN) $(TARGET_DIR)/$(TARGET)/debug/hostrun
 
 PEERS ?= .cache/peers
 peers: ## the newest runc and crun, to be measured against (WITH=youki for that, too: slow)

@@ -39,6 +39,9 @@ pub struct Counts {
     /// Page faults served without a disk, of the tasks that have ended. A few come and go with
     /// where the kernel put the stack.
     pub faults: usize,
+    /// The most memory that its own process had resident at a time, in KiB; pages of its file that
+    /// others share are among it.
+    pub peak: usize,
     /// Bytes written, to whatever.
     pub written: usize,
     /// Waits for an RCU grace period that the command asks for itself.

@@ -253,6 +253,9 @@ impl Container {
 
     /// Is its pid namespace the host's or another's?
     fn shares_pids(&self) -> Result<bool> {
+        if let Some(outline) = self.record()?.and_then(|record| record.outline) {
+            return Ok(outline.shares_pids);
+        }
         let spec = self.spec()?;
         let namespaces = spec
             .linux()

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// How long the kernel may take to empty a cgroup whose processes were killed.
-const GONE: Duration = Duration::from_secs(10);
+pub(crate) const GONE: Duration = Duration::from_secs(10);
 
 /// How long the process of a killed creator may take to follow it.
 const ORPHANED: Duration = Duration::from_secs(3);
@@ -27,6 +27,10 @@ pub struct Deleted {
 }
 
 impl Deleted {
+    pub(crate) fn with(warnings: Vec<Error>) -> Deleted {
+        Deleted { warnings }
+    }
+
     /// One for each poststop hook that failed. The spec wants them told and nothing else done.
     pub fn warnings(&self) -> &[Error] {
         &self.warnings
@@ -61,7 +65,9 @@ impl Container {
             Found::Nothing => None,
         };
         // While the config is still there.
-        let hooks = record.as_ref().map(|_| self.spec());
+        let outline = record.as_ref().and_then(|record| record.outline);
+        let has_hooks = outline.is_none_or(|outline| outline.poststop);
+        let hooks = record.as_ref().filter(|_| has_hooks).map(|_| self.spec());
         match &record {
             Some(record) => self.remove_cgroup(record, status)?,
             None => self.remove_remains()?,
@@ -87,10 +93,11 @@ impl Container {
                 self.end(record)
             };
         };
-        if status != Status::Stopped || cgroup.is_populated()? {
-            cgroup.kill()?;
-            cgroup.wait_empty(GONE)?;
+        if status == Status::Stopped && cgroup.remove_if_empty()? {
+            return Ok(());
         }
+        cgroup.kill()?;
+        cgroup.wait_empty(GONE)?;
         Ok(cgroup.remove(GONE)?)
     }
 
@@ -135,7 +142,7 @@ impl Container {
 
 /// Has systemd forget the unit of a container that is dead. Where it does not answer the container is
 /// deleted all the same: a scope without processes goes by itself.
-fn stop_unit(record: Option<&Record>) {
+pub(crate) fn stop_unit(record: Option<&Record>) {
     let Some(unit) = record.and_then(|record| record.unit.as_ref()) else {
         return;
     };

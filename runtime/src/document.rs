@@ -1,17 +1,19 @@
 //! JSON documents of the spec, read as their writers mean them.
 //!
 //! Engines write what Go's decoder takes: keys in any case, `null` for nothing, no `user` for root.
-//! A document that says it all in the spec's own words is parsed in one go; only one that does not
-//! is read again with that tolerance. Words that nobody knows stay errors, with their JSON path.
+//! The text becomes a tree and the tree the spec's types. Words that nobody knows stay errors, with
+//! their JSON path.
 
-mod loose;
+mod reader;
+mod tree;
 
 use crate::error::{Error, ErrorKind, Result};
-use loose::Loose;
 use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use reader::{Manner, Wrong, read};
+use serde::de::value::StrDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, IntoDeserializer};
 use std::collections::HashSet;
+use tree::Node;
 
 /// A document, and the JSON paths of what is in it that nobody reads: unknown keys, and names of
 /// capabilities. The spec wants them ignored; a caller should name them to the user.
@@ -64,8 +66,8 @@ pub(crate) fn spec(bytes: &[u8]) -> std::result::Result<Parsed<Spec>, Problem> {
 #[derive(Debug)]
 pub(crate) struct Problem {
     /// Empty where the text is no JSON at all.
-    path: String,
-    reason: String,
+    pub(crate) path: String,
+    pub(crate) reason: String,
 }
 
 impl Problem {
@@ -85,65 +87,56 @@ impl std::fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+/// Reads a document of our own, whose keys are what they are.
+pub(crate) fn strict<T: DeserializeOwned>(bytes: &[u8]) -> std::result::Result<T, Problem> {
+    read(&tree(bytes)?, Manner::Strict, &mut Vec::new())
+        .map_err(|Wrong { path, reason }| Problem { path, reason })
+}
+
+fn tree(bytes: &[u8]) -> std::result::Result<Node<'_>, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem {
+        path: String::new(),
+        reason: error.to_string(),
+    })
+}
+
 /// `sets` is where the document keeps names of capabilities, if it does.
 fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     sets: &[&str],
 ) -> std::result::Result<Parsed<T>, Problem> {
+    let mut tree = tree(bytes)?;
     let mut unknown = Vec::new();
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let strict = serde_ignored::deserialize(&mut json, |path| unknown.push(path.to_string()));
-    match strict.and_then(|value| json.end().map(|()| value)) {
-        Ok(value) if unknown.is_empty() => Ok((value, unknown)),
-        _ => parse_loosely(bytes, sets),
+    let mut result = read(&tree, Manner::Tolerant, &mut unknown);
+    if result.is_err() && !sets.is_empty() {
+        unknown.clear();
+        take_unknown_capabilities(&mut tree, sets, &mut unknown);
+        if !unknown.is_empty() {
+            result = read(&tree, Manner::Tolerant, &mut unknown);
+        }
     }
-}
-
-fn parse_loosely<T: DeserializeOwned>(
-    bytes: &[u8],
-    sets: &[&str],
-) -> std::result::Result<Parsed<T>, Problem> {
-    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| Problem {
-        path: String::new(),
-        reason: error.to_string(),
-    })?;
-    let mut unknown = Vec::new();
-    if !sets.is_empty() {
-        take_unknown_capabilities(&mut value, sets, &mut unknown);
-    }
-    let mut note = |path: serde_ignored::Path<'_>| {
-        // Question marks stand for optional values; a reader has no use for them.
-        unknown.push(path.to_string().replace(".?", ""));
-    };
-    let ignored = serde_ignored::Deserializer::new(Loose::new(value), &mut note);
-    match serde_path_to_error::deserialize(ignored) {
-        Ok(value) => Ok((value, unknown)),
-        Err(error) => Err(problem(&error)),
-    }
+    let value = result.map_err(|wrong| problem(&wrong))?;
+    unknown.sort_unstable();
+    Ok((value, unknown))
 }
 
 /// A capability that is not known cannot be granted; config "Linux Process" wants a warning and no
 /// error, because configs are written for newer kernels as well. The types know none, so such
 /// names are taken out and named to the caller.
-fn take_unknown_capabilities(value: &mut Value, sets: &[&str], unknown: &mut Vec<String>) {
-    let found = sets.iter().try_fold(value, |value, key| {
-        let object = value.as_object_mut()?;
-        let entry = object
-            .iter_mut()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key));
-        entry.map(|(_, value)| value)
-    });
+fn take_unknown_capabilities(tree: &mut Node<'_>, sets: &[&str], unknown: &mut Vec<String>) {
+    let found = sets.iter().try_fold(tree, |node, key| node.entry(key));
+    let Some(Node::Object(lists)) = found else {
+        return;
+    };
     let path = sets.join(".");
-    let object = found.and_then(Value::as_object_mut);
-    for (set, names) in object.into_iter().flatten() {
-        let Some(names) = names.as_array_mut() else {
-            continue;
-        };
+    for (set, list) in lists {
+        let Node::List(names) = list else { continue };
         names.retain(|name| {
-            let known =
-                !name.is_string() || serde_json::from_value::<Capability>(name.clone()).is_ok();
+            let Node::Text(name) = name else { return true };
+            let word: StrDeserializer<'_, serde::de::value::Error> = (&**name).into_deserializer();
+            let known = Capability::deserialize(word).is_ok();
             if !known {
-                unknown.push(format!("{path}.{set}: {name}"));
+                unknown.push(format!("{path}.{set}: {name:?}"));
             }
             known
         });
@@ -201,9 +194,7 @@ const SENTENCES: [(&str, &str, &str, &str); 11] = [
     ),
 ];
 
-fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let path = error.path().to_string();
-    let said = error.inner().to_string();
+fn problem(Wrong { path, reason: said }: &Wrong) -> Problem {
     let mut names = path.split(['.', '[', ']']).filter(|name| !name.is_empty());
     let sentence = SENTENCES.iter().find(|(section, key, ..)| {
         let mut names = names.clone().skip_while(|name| name != section);
@@ -217,9 +208,12 @@ fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
         _ if said.starts_with("missing field `mode`") && names.any(|n| n == "memoryPolicy") => {
             "invalid memory policy mode \"\"".to_owned()
         }
-        _ => said,
+        _ => said.clone(),
     };
-    Problem { path, reason }
+    Problem {
+        path: path.clone(),
+        reason,
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,9 @@ impl Program {
 impl Held {
     /// Of a container that was just made.
     pub(crate) fn of(kept: Kept, record: Record) -> Held {
-        let Kept { plan, line, root } = kept;
+        let Kept {
+            plan, line, root, ..
+        } = kept;
         let process = &plan.process;
         let cwd = format!("/{}", process.cwd.to_string_lossy());
         Held {

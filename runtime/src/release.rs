@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, AgentState};
 use crate::attend::release;
-use crate::container::Container;
+use crate::container::{Container, Found};
 use crate::error::{At, Error, Result};
 use crate::failure::{Names, explain};
 use crate::hooks;
@@ -15,8 +15,12 @@ use crate::signal::Signal;
 use crate::state::{Record, Status};
 use oci_spec::runtime::Spec;
 use rustix::net::SocketFlags;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+
+/// Said to whoever wants to start what has ended.
+const STOPPED: &str = "cannot start a container that has stopped";
 
 impl Container {
     /// Lets a created container's program run, then its poststart hooks. Where one of these fails,
@@ -26,31 +30,50 @@ impl Container {
     /// `WrongState` where it is not created; `ExecNotFound` or `ExecDenied` where the program
     /// does not run; `System` where a hook fails.
     pub fn start(&self) -> Result<()> {
-        let status = self.state()?.status;
-        if status != Status::Created {
-            let why = match status {
-                Status::Running | Status::Paused => "cannot start an already running container",
-                Status::Stopped => "cannot start a container that has stopped",
-                _ => "cannot start a container that is being created",
-            };
-            return Err(self.wrong_state("start container", why));
+        let refuse = |why| self.wrong_state("start container", why);
+        let record = match self.find()? {
+            Found::Whole(record) => record,
+            Found::Unfinished(record) if self.status_of_unfinished(&record) == Status::Stopped => {
+                return Err(refuse(STOPPED));
+            }
+            Found::Unfinished(_) => {
+                return Err(refuse("cannot start a container that is being created"));
+            }
+            Found::Nothing => return self.state().map(drop),
+        };
+        // The descriptor first, then the proof that it is of the process in the record.
+        let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let Some(Ok(pidfd)) = pidfd else {
+            return Err(refuse(STOPPED));
+        };
+        match self.status_of(&record)? {
+            Status::Created => {}
+            Status::Stopped => return Err(refuse(STOPPED)),
+            _ => return Err(refuse("cannot start an already running container")),
         }
-        let spec = self.spec()?;
-        let (record, pidfd) = self.alive("start container")?;
-        let agent = self.agent(&spec, &record)?;
-        let hooks = hooks::of(&spec)?;
+        // Read only where it says more than the record does.
+        let spec = match record.outline {
+            Some(outline) if !outline.listener && !outline.poststart => None,
+            _ => Some(self.spec()?),
+        };
+        let agent = spec
+            .as_ref()
+            .map_or(Ok(None), |spec| self.agent(spec, &record))?;
+        let hooks = spec.as_ref().map(hooks::of).transpose()?;
         let socket = match self.knock(SocketFlags::empty()) {
             Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT) => {
                 return Err(self.wrong_state("start container", "it was started already"));
             }
             other => other.at("start container", &self.id)?,
         };
-        let root = self.root().ok();
-        let names = Names {
-            root: root.as_ref().map(AsFd::as_fd),
-            ..names(&spec)
-        };
+        // Of what may be gone when it is wanted.
+        let root = self.root_of(&record).ok();
         let result = release(&socket, agent, record.pid, |failure| {
+            let spec = self.spec().unwrap_or_default();
+            let names = Names {
+                root: root.as_ref().map(AsFd::as_fd),
+                ..names(&spec)
+            };
             explain(failure, &names)
         });
         if result.is_err() {
@@ -59,7 +82,7 @@ impl Container {
         }
         self.dir.unlink(START_SOCKET)?;
         result?;
-        self.started(&hooks, &record)
+        hooks.map_or(Ok(()), |hooks| self.started(&hooks, &record))
     }
 
     /// What follows a start: hooks, and where one fails, the end.

@@ -5,12 +5,14 @@ use crate::container::Container;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::held::Held;
 use crate::id::ContainerId;
+use crate::remains::Remains;
 use crate::runtime::Runtime;
 use crate::signal::Signal;
 use crate::stopped::Stopped;
 use crate::timings::Timings;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 /// A container whose program waits to be started.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub struct Running {
     timings: Timings,
     /// Whose first process it is; `None` for one that was executed in a container.
     of: Option<(Runtime, ContainerId)>,
+    /// What its container leaves, where this process has made and started it in one go.
+    remains: Option<Remains>,
+    /// How it ended, once it was reaped.
+    exit: OnceLock<Exit>,
 }
 
 /// How a program ended.
@@ -112,12 +118,20 @@ impl Running {
             console: ready.console,
             timings,
             of: None,
+            remains: None,
+            exit: OnceLock::new(),
         }
     }
 
     /// It is this container's first process.
     pub(crate) fn of(mut self, runtime: &Runtime, id: &ContainerId) -> Running {
         self.of = Some((runtime.clone(), id.clone()));
+        self
+    }
+
+    /// All that it leaves is held open already.
+    pub(crate) fn leaving(mut self, remains: Remains) -> Running {
+        self.remains = Some(remains);
         self
     }
 
@@ -129,6 +143,8 @@ impl Running {
             console,
             timings: Timings::start(),
             of: None,
+            remains: None,
+            exit: OnceLock::new(),
         }
     }
 
@@ -175,28 +191,32 @@ impl Running {
             .because("it is not its first process"));
         };
         let exit = self.wait()?;
-        Ok(Stopped::new(runtime, id, exit))
+        Ok(Stopped::new(runtime, id, exit, self.remains))
     }
 
-    /// Waits for the end and reaps the process. What is left of its container is the caller's to
-    /// delete.
+    /// Waits for the end and reaps the process; says the same again when it is asked again. What is
+    /// left of its container is the caller's to delete: [`Running::into_stopped`] has it.
     ///
     /// # Errors
     /// `System` where somebody else reaped it.
     pub fn wait(&self) -> Result<Exit> {
+        if let Some(exit) = self.exit.get() {
+            return Ok(*exit);
+        }
         let handle = self.handle()?;
         loop {
             let status = match waitid(WaitId::PidFd(handle), WaitIdOptions::EXITED) {
                 Err(rustix::io::Errno::INTR) => continue,
                 other => other.at("wait for process", self.pid)?,
             };
-            let Some(status) = status else { continue };
-            if let Some(code) = status.exit_status() {
-                return Ok(Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)));
-            }
-            if let Some(signal) = status.terminating_signal() {
-                return Ok(Exit::Signal(signal));
-            }
+            let code = status.as_ref().and_then(WaitIdStatus::exit_status);
+            let signal = status.as_ref().and_then(WaitIdStatus::terminating_signal);
+            let exit = match (code, signal) {
+                (Some(code), _) => Exit::Code(u8::try_from(code & 0xff).unwrap_or(u8::MAX)),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => continue,
+            };
+            return Ok(*self.exit.get_or_init(|| exit));
         }
     }
 

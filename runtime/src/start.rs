@@ -13,8 +13,11 @@ use crate::grant::Grant;
 use crate::held::Held;
 use crate::hooks::{self, Baggage};
 use crate::id::ContainerId;
+use crate::outline::Outline;
 use crate::plan::Plan;
-use crate::prepare::{Order, Prepared, Stop, prepare, state_dir};
+use crate::prepare::state_dir::{self, StateDir};
+use crate::prepare::{Order, Prepared, Stop, prepare};
+use crate::remains::Remains;
 use crate::request::Request;
 use crate::running::{Created, Running};
 use crate::runtime::Runtime;
@@ -55,12 +58,13 @@ impl Runtime {
         let mut timings = Timings::start();
         let stand = self.stand(id, request, None, &mut timings)?;
         let (ready, kept, record) = stand.commit()?;
-        if let Err(error) = hooks::at_poststart(&kept.plan.hooks, &record) {
+        let remains = Remains::of(kept, record);
+        if let Err(error) = hooks::at_poststart(&remains.hooks, &remains.record) {
             drop(ready);
             let deleted = self.container(id)?.delete(true)?;
             return Err(error.besides(deleted.warnings()));
         }
-        Ok(Running::new(ready, timings).of(self, id))
+        Ok(Running::new(ready, timings).of(self, id).leaving(remains))
     }
 
     /// The line; networks that went into it are replaced when it has been walked.
@@ -208,6 +212,7 @@ impl Runtime {
             shares_keyring: prepared.keyring.is_none(),
             keyring: prepared.is_unnamed().then(|| prepared.id.to_string()),
             parked: prepared.is_unnamed(),
+            outline: Some(Outline::of(&prepared.plan)),
         };
         prepared
             .state
@@ -269,6 +274,9 @@ pub(crate) struct Kept {
     pub(crate) line: OwnedFd,
     /// Its root.
     pub(crate) root: OwnedFd,
+    /// Its state.
+    pub(crate) dir: StateDir,
+    pub(crate) cgroup: Option<Cgroup>,
 }
 
 /// What a process behind its filter still does before it is its program.
@@ -314,6 +322,7 @@ impl Prepared {
     fn commit(mut self) -> Result<Kept> {
         self.state.publish()?;
         self.state.keep();
+        let cgroup = self.place.cgroup().cloned();
         self.place.commit();
         if let Some(class) = self.rdt {
             class.commit();

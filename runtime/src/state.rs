@@ -2,6 +2,7 @@
 
 use crate::cgroup::systemd::Whose;
 use crate::error::{Error, ErrorKind, Result};
+use crate::outline::Outline;
 use crate::resctrl::Made;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -101,6 +102,9 @@ pub(crate) struct Record {
     /// It is nobody's yet: a pool of its creator's has it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) parked: bool,
+    /// Absent where whoever wrote this did not know of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outline: Option<Outline>,
 }
 
 /// The unit of systemd's that a container is.
@@ -210,6 +214,7 @@ mod tests {
             shares_keyring: false,
             keyring: None,
             parked: false,
+            outline: None,
         };
         assert_eq!(
             Record::from_bytes("a", &record.to_bytes().unwrap())

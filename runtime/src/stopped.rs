@@ -4,6 +4,7 @@ use crate::container::Container;
 use crate::deletion::Deleted;
 use crate::error::Result;
 use crate::id::ContainerId;
+use crate::remains::Remains;
 use crate::running::Exit;
 use crate::runtime::Runtime;
 
@@ -14,11 +15,22 @@ pub struct Stopped {
     runtime: Runtime,
     id: ContainerId,
     exit: Exit,
+    remains: Option<Remains>,
 }
 
 impl Stopped {
-    pub(crate) fn new(runtime: Runtime, id: ContainerId, exit: Exit) -> Stopped {
-        Stopped { runtime, id, exit }
+    pub(crate) fn new(
+        runtime: Runtime,
+        id: ContainerId,
+        exit: Exit,
+        remains: Option<Remains>,
+    ) -> Stopped {
+        Stopped {
+            runtime,
+            id,
+            exit,
+            remains,
+        }
     }
 
     /// How its program ended.
@@ -45,6 +57,9 @@ impl Stopped {
     /// # Errors
     /// `NotFound` where somebody else has deleted it; what the kernel answers.
     pub fn delete(self) -> Result<Deleted> {
-        self.container()?.delete(false)
+        match self.remains {
+            Some(remains) => remains.delete(),
+            None => self.container()?.delete(false),
+        }
     }
 }

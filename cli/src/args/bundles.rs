@@ -17,7 +17,7 @@ pub(crate) struct Handover {
     pub(crate) pidfd_socket: Option<PathBuf>,
     /// Read this config of the bundle instead of config.json
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     /// Do not pivot into the root: for a host that runs from an initial ramdisk
     #[arg(long)]
     pub(crate) no_pivot: bool,
@@ -192,6 +192,7 @@ pub(crate) struct Events {
 pub(crate) struct Features {}
 
 /// Print a shell's completions.
+#[cfg(feature = "pages")]
 #[derive(Debug, Parser)]
 #[command(name = "completions", bin_name = "hostrun completions")]
 pub(crate) struct Completions {
@@ -201,6 +202,7 @@ pub(crate) struct Completions {
 }
 
 /// Write the manual pages.
+#[cfg(feature = "pages")]
 #[derive(Debug, Parser)]
 #[command(name = "man", bin_name = "hostrun man")]
 pub(crate) struct Man {

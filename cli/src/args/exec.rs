@@ -11,7 +11,7 @@ use std::path::PathBuf;
 ///
 /// In a container that was made from a bundle standard input is always open, the user is a number, and every failure
 /// but the command's own ends with code 255.
-#[derive(Debug, Parser)]
+#[derive(Debug, Parser, Default)]
 #[command(
     name = "exec",
     bin_name = "hostrun exec",

@@ -6,5 +6,6 @@ pub(crate) mod containers;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod images;
+pub(crate) mod plain;
 pub(crate) mod run;
 pub(crate) mod update;

@@ -40,7 +40,7 @@ const NOT_OF_BUNDLES: [&str; 13] = [
 ///
 /// With --bundle the one word that follows is the container's id, and everything else comes from the bundle's
 /// config.json.
-#[derive(Debug, Parser)]
+#[derive(Debug, Parser, Default)]
 #[command(
     name = "run",
     bin_name = "hostrun run",
@@ -50,7 +50,7 @@ const NOT_OF_BUNDLES: [&str; 13] = [
 pub(crate) struct Run {
     /// Print this help
     #[arg(long, action = ArgAction::Help)]
-    help: Option<bool>,
+    pub(super) help: Option<bool>,
 
     /// Run the OCI bundle in DIR; the word that follows the options is the container's id
     #[arg(short = 'b', long, value_name = "DIR", help_heading = "Bundles", conflicts_with_all = NOT_OF_BUNDLES)]

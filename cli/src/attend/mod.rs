@@ -13,7 +13,8 @@ use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Place;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What is not meant for the container: the end of a child of ours (we have its pidfd), urgent data and a broken pipe of
@@ -200,8 +201,17 @@ impl Attention {
 /// The signals that were set to be ignored when we were started, signal 1 in the lowest bit. A blocked signal is queued
 /// even if it is ignored, so this has to be known before.
 fn ignored_signals() -> Result<u64> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").context("cannot read /proc/self/status")?;
+    let cannot = "cannot read /proc/self/status";
+    let file = open(
+        "/proc/self/status",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .context(cannot)?;
+    // One read: the kernel makes the text anew for each.
+    let mut buffer = [0_u8; 4096];
+    let length = read(&file, &mut buffer).context(cannot)?;
+    let status = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .context("/proc/self/status names no ignored signals")

@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod oci;
+#[cfg(feature = "pages")]
 pub(crate) mod pages;
 pub(crate) mod prune;
 pub(crate) mod ps;

@@ -1,4 +1,4 @@
-//! `hostrun completions` and `hostrun man`, hidden: generated from the same tree that parses.
+//! `hostrun completions` and `hostrun man`: generated from the same tree that parses, by a build of their own.
 
 use crate::args::bundles::{Completions, Man};
 use crate::globals::Globals;

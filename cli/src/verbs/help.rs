@@ -75,6 +75,7 @@ pub(crate) fn version(name: Name) -> String {
 }
 
 /// The whole tree, for completions and manual pages.
+#[cfg(any(test, feature = "pages"))]
 pub(crate) fn tree() -> clap::Command {
     let global = |name: &'static str, value: &'static str, help: &'static str| {
         let arg = clap::Arg::new(name).long(name).help(help);

@@ -1,5 +1,6 @@
 //! The verbs: their names, what they do, and the tree of each, built only when it is asked for.
 
+use crate::args::plain::Plain;
 use crate::globals::{Globals, Name};
 use crate::{args, commands, output, report};
 use anyhow::Result;
@@ -9,12 +10,15 @@ use std::ffi::OsString;
 
 mod help;
 
-pub(crate) use help::{overview, tree, version};
+#[cfg(any(test, feature = "pages"))]
+pub(crate) use help::tree;
+pub(crate) use help::{overview, version};
 
 /// One verb.
 pub(crate) struct Verb {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    #[cfg(any(test, feature = "pages"))]
     pub(crate) command: fn() -> clap::Command,
     pub(crate) run: fn(&Globals, &[OsString]) -> Result<u8>,
     group: Group,
@@ -29,10 +33,23 @@ enum Group {
 }
 
 macro_rules! verb {
+    // One whose usual forms need no tree.
+    (plain $name:literal, $about:literal, $group:ident, $args:ty, $run:path) => {
+        Verb {
+            run: |globals, words| match <$args as Plain>::plain(words) {
+                Some(args) => $run(globals, &args),
+                None => {
+                    parse::<$args>(globals.name, words)?.map_or(Ok(0), |args| $run(globals, &args))
+                }
+            },
+            ..verb!($name, $about, $group, $args, $run)
+        }
+    };
     ($name:literal, $about:literal, $group:ident, $args:ty, $run:path) => {
         Verb {
             name: $name,
             about: $about,
+            #[cfg(any(test, feature = "pages"))]
             command: <$args as CommandFactory>::command,
             run: |globals, words| match parse::<$args>(globals.name, words)? {
                 Some(args) => $run(globals, &args),
@@ -46,16 +63,16 @@ macro_rules! verb {
 use args::{bundles, checkpoint, containers, doctor, exec, images, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 37] = [
+pub(crate) const VERBS: [Verb; 35] = [
     verb!(
-        "run",
+        plain "run",
         "Run a command in a new container",
         Containers,
         run::Run,
         commands::run::main
     ),
     verb!(
-        "exec",
+        plain "exec",
         "Run a command in a running container",
         Containers,
         exec::Exec,
@@ -83,7 +100,7 @@ pub(crate) const VERBS: [Verb; 37] = [
         commands::stop::main
     ),
     verb!(
-        "kill",
+        plain "kill",
         "Send a signal to containers",
         Containers,
         containers::Kill,
@@ -195,28 +212,28 @@ pub(crate) const VERBS: [Verb; 37] = [
         commands::generations::main
     ),
     verb!(
-        "create",
+        plain "create",
         "Create a container from a bundle",
         Bundles,
         bundles::Create,
         commands::oci::make::create
     ),
     verb!(
-        "start",
+        plain "start",
         "Start a created container",
         Bundles,
         bundles::Start,
         commands::oci::lists::start
     ),
     verb!(
-        "state",
+        plain "state",
         "Show a container's state",
         Bundles,
         bundles::State,
         commands::oci::lists::state
     ),
     verb!(
-        "delete",
+        plain "delete",
         "Delete a container",
         Bundles,
         bundles::Delete,
@@ -230,14 +247,14 @@ pub(crate) const VERBS: [Verb; 37] = [
         commands::oci::lists::list
     ),
     verb!(
-        "pause",
+        plain "pause",
         "Stop a container's processes where they are",
         Bundles,
         bundles::Pause,
         commands::oci::pause::pause
     ),
     verb!(
-        "resume",
+        plain "resume",
         "Let a paused container go on",
         Bundles,
         bundles::Resume,
@@ -285,6 +302,23 @@ pub(crate) const VERBS: [Verb; 37] = [
         checkpoint::Restore,
         commands::oci::checkpoint::restore
     ),
+];
+
+/// `run` under runc's name.
+const RUNC_RUN: Verb = verb!(
+    plain "run",
+    "Create a container and run its program",
+    Bundles,
+    bundles::RuncRun,
+    commands::oci::make::runc_run
+);
+
+/// Verbs that runc has and that mean containers of our own, too.
+const SHARED: [&str; 3] = ["exec", "kill", "ps"];
+
+/// What writes this program's manual pages and completions.
+#[cfg(feature = "pages")]
+const PAGES: [Verb; 2] = [
     verb!(
         "completions",
         "Print a shell's completions",
@@ -307,18 +341,8 @@ pub(crate) const VERBS: [Verb; 37] = [
         commands::pages::man
     ),
 ];
-
-/// `run` under runc's name.
-const RUNC_RUN: Verb = verb!(
-    "run",
-    "Create a container and run its program",
-    Bundles,
-    bundles::RuncRun,
-    commands::oci::make::runc_run
-);
-
-/// Verbs that runc has and that mean containers of our own, too.
-const SHARED: [&str; 3] = ["exec", "kill", "ps"];
+#[cfg(not(feature = "pages"))]
+const PAGES: [Verb; 0] = [];
 
 const MONITOR: Verb = verb!(
     "monitor",
@@ -331,6 +355,7 @@ const MONITOR: Verb = verb!(
 const INIT: Verb = Verb {
     name: "init",
     about: "Process 1 of a container run with --init",
+    #[cfg(any(test, feature = "pages"))]
     command: clap::Command::default,
     run: |_globals, words| commands::init::main(words),
     group: Group::Hidden,
@@ -339,7 +364,7 @@ const INIT: Verb = Verb {
 /// The verb a command line begins with.
 pub(crate) fn find(words: &[OsString], name: Name) -> Option<Verb> {
     let word = words.first()?.to_str()?;
-    let all = VERBS.into_iter().chain([MONITOR, INIT]);
+    let all = VERBS.into_iter().chain([MONITOR, INIT]).chain(PAGES);
     match name {
         Name::Hostrun => all.into_iter().find(|verb| verb.name == word),
         Name::Runc if word == RUNC_RUN.name => Some(RUNC_RUN),

@@ -38,11 +38,15 @@ struct Tally {
     movers: HashSet<(Pid, u64)>,
     made: usize,
     attached: usize,
+    root: Option<Pid>,
 }
 
 /// Counts from the first instruction of `root`.
 pub(super) fn follow(root: Pid) -> Result<Counts> {
-    let mut tally = Tally::default();
+    let mut tally = Tally {
+        root: Some(root),
+        ..Tally::default()
+    };
     tally.counts.tasks = 1;
     tally.counts.programs = 1;
     let mut alive = 1_usize;
@@ -122,6 +126,9 @@ impl Tally {
             self.movers.retain(|(task, _)| *task != pid);
         } else if event == Event::Exit as i32 {
             self.counts.faults += faults(pid);
+            if self.root == Some(pid) {
+                self.counts.peak = peak(pid);
+            }
         } else if made.into_iter().any(|kind| kind as i32 == event) {
             self.counts.tasks += 1;
             return 1;
@@ -193,6 +200,17 @@ fn moves_processes(pid: Pid, address: u64) -> bool {
     let path = bytes.get(..read.unwrap_or_default()).unwrap_or_default();
     let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
     path.ends_with(b"cgroup.procs") || path.ends_with(b"cgroup.threads")
+}
+
+/// The most memory that the program of a task about to end had resident at a time, in KiB. Not what
+/// wait4(2) tells: that begins at the resident set of whoever started the task.
+fn peak(pid: Pid) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Minor faults of a task that is about to end: the tenth field of proc_pid_stat(5).

@@ -122,6 +122,21 @@ impl Cgroup {
             .map_err(|errno| self.not_removed(errno))
     }
 
+    /// Removes it if nobody and no other cgroup is in it; says whether it is gone. Two system calls.
+    ///
+    /// # Errors
+    /// What the kernel answers, but for that it is in use.
+    pub(crate) fn remove_if_empty(&self) -> Result<bool> {
+        let removed = match self.is_alive() {
+            Ok(true) => dir::remove(self.root.as_fd(), self.path.as_str()).map(|()| true),
+            other => other.map(|_gone| true),
+        };
+        match removed {
+            Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(false),
+            other => other.map_err(|errno| self.failed("remove", errno)),
+        }
+    }
+
     fn remove_until(&self, deadline: Instant) -> Result<(), Errno> {
         loop {
             // Our cgroup cannot be renamed: as long as it lives, its path names it. Once it is gone, the

@@ -9,6 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::hooks;
 use crate::id::ContainerId;
+use crate::outline::Outline;
 use crate::plan::Plan;
 use crate::prepare::state_dir::{self, StateDir};
 use crate::prepare::{Place, Streams, class_of_service};
@@ -175,6 +176,7 @@ fn record(
         shares_keyring: !request.new_keyring,
         keyring: None,
         parked: false,
+        outline: Some(Outline::of(plan)),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::Facts;
 use super::mounts::below_root;
 use super::refusal::Refusals;
+use crate::document::{self, Problem};
 use serde::Deserialize;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -95,21 +96,11 @@ fn all_files(abi: u32) -> u64 {
 /// wanted closed.
 pub(super) fn plan(text: Option<&str>, facts: Facts, refusals: &mut Refusals) -> Option<Landlock> {
     let text = text.filter(|text| !text.is_empty())?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let parsed: Result<Document, _> = serde_path_to_error::deserialize(&mut json);
-    match parsed {
-        Ok(document) => match json.end() {
-            Ok(()) => meant(&document, facts.landlock, refusals),
-            Err(error) => {
-                refusals.refuse(place(""), error);
-                None
-            }
-        },
-        Err(error) => {
-            let path = error.path().to_string();
-            let path = path.trim_start_matches('.');
+    match document::strict::<Document>(text.as_bytes()) {
+        Ok(document) => meant(&document, facts.landlock, refusals),
+        Err(Problem { path, reason }) => {
             let dot = if path.is_empty() { "" } else { "." };
-            refusals.refuse(place(&format!("{dot}{path}")), error.inner());
+            refusals.refuse(place(&format!("{dot}{path}")), reason);
             None
         }
     }

@@ -226,14 +226,16 @@ impl StateDir {
     /// Removes it with all that is in it.
     pub(crate) fn remove(&mut self) -> Result<()> {
         self.kept = true;
-        for name in [
-            START_SOCKET,
-            CONFIG,
-            NEW_CONFIG,
-            OTHER_STATE,
-            NEW_STATE,
-            STATE,
-        ] {
+        for name in [CONFIG, STATE] {
+            self.unlink(name)?;
+        }
+        // Most have nothing else.
+        match unlinkat(&*self.root, self.id.as_str(), AtFlags::REMOVEDIR) {
+            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => {}
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            other => return other.at("remove state directory of", &self.id),
+        }
+        for name in [START_SOCKET, NEW_CONFIG, OTHER_STATE, NEW_STATE] {
             self.unlink(name)?;
         }
         if self.has(NOTIFY) {

@@ -120,8 +120,7 @@ impl Container {
             None => self.class_by_config(),
         };
         // Nearly all have none: the mount is looked for only then.
-        let Some(made) = made else { return Ok(()) };
-        Root::find().map_or(Ok(()), |root| Group::remove(&root, &made))
+        made.map_or(Ok(()), |made| made.remove())
     }
 
     /// Of a creation that was cut short before it could write down what it made.

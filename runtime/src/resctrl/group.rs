@@ -229,6 +229,13 @@ impl Group {
     }
 }
 
+impl Made {
+    /// Removes it as [`Group::remove`] does, where the machine still has such classes.
+    pub(crate) fn remove(&self) -> Result<()> {
+        Root::find().map_or(Ok(()), |root| Group::remove(&root, self))
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         if self.kept {

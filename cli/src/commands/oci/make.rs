@@ -12,7 +12,7 @@ use crate::report::{self, Failure};
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
 use hostrun_runtime::{
-    Bundle, ContainerId, Created, Request, Runtime, document, host_warnings, seal,
+    Bundle, ContainerId, Created, Request, Runtime, Stopped, document, host_warnings, seal,
 };
 use oci_spec::runtime::{Process, Spec};
 use std::os::fd::{AsFd, OwnedFd};
@@ -144,9 +144,12 @@ impl Order<'_> {
             .hand_over(running.pid(), running.pidfd())
             .and_then(|()| attention.stay(&running, relay));
         if !self.keep || exit.is_err() {
-            let deleted = runtime
-                .container(&id)
-                .and_then(|container| container.delete(true));
+            let deleted = match &exit {
+                Ok(_) => running.into_stopped().and_then(Stopped::delete),
+                Err(_) => runtime
+                    .container(&id)
+                    .and_then(|container| container.delete(true)),
+            };
             let exit = exit?;
             report::deleted(&deleted.context("cannot clean up after the container")?);
             watch.print_if(self.timings);

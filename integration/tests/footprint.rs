@@ -1,0 +1,113 @@
+//! How large hostrun is: on disk, in memory, beside a container, and in instructions before a short
+//! verb does anything. Only the release build is held to these.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::image::Image;
+use hostrun_integration::trace::{Trace, is_below};
+use hostrun_integration::{Stage, elf, on_stage, on_stage_of_hostrun};
+use procfs::process::Process;
+use serde_json::Value;
+
+/// Bytes of the binary: what it has, and some more. The aim is 4,000,000.
+const BINARY: u64 = 5_500_000;
+
+/// KiB resident at a time while a bundle is run; the aim is 1,946. How much of a file that was touched the
+/// kernel maps with it depends on where the file lies.
+const RUN: usize = 3_900;
+
+/// Private KiB of the one process that stays beside a container of `run -d`, to keep its log.
+const MONITOR: u64 = 1_024;
+
+/// Instructions of a verb that finds no container, and `CPUID`s among them: what every short verb
+/// spends before its work.
+const BEGINNING: (usize, usize) = (225_000, 0);
+
+fn is_released(stage: &Stage) -> bool {
+    stage.runtime().is_hostrun() && !is_below(stage.runtime().program(), "debug")
+}
+
+/// Words of a call, with the state root of the stage.
+fn words<'a>(stage: &'a Stage, root: &'a OsStr, rest: &'a [&'a str]) -> Vec<&'a OsStr> {
+    let program = stage.runtime().program().as_os_str();
+    let mut words = vec![program, OsStr::new("--root"), root];
+    words.extend(rest.iter().map(OsStr::new));
+    words
+}
+
+#[test]
+fn the_binary_is_small() -> Result<()> {
+    on_stage(|stage| {
+        let bytes = fs::metadata(stage.runtime().program())?.size();
+        if stage.runtime().is_runc() {
+            // three times as large, and dynamically linked where Debian builds it
+            ensure!(bytes > BINARY, "{bytes}");
+        } else if is_released(stage) {
+            ensure!(bytes <= BINARY, "{bytes} bytes, at most {BINARY}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_run_needs_little_memory() -> Result<()> {
+    on_stage(|stage| {
+        let bundle = stage
+            .bundle()?
+            .file("/bin/nothing", 0o755, &elf::exit(0))?
+            .args(&["/bin/nothing"]);
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let (root, id) = (stage.root(), stage.id());
+        let run = ["run", "--bundle", &dir, &id];
+        let counts = Trace::of(words(stage, root.as_os_str(), &run)).count()?;
+        if stage.runtime().is_runc() {
+            ensure!(counts.peak > RUN, "{counts:?}");
+        } else if is_released(stage) {
+            ensure!(counts.peak <= RUN, "{} KiB, at most {RUN}", counts.peak);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_short_verb_begins_without_delay() -> Result<()> {
+    on_stage_of_hostrun("of its own code", |stage| {
+        // the verb succeeds where there is nothing to delete
+        let (root, id) = (stage.root(), stage.id());
+        let delete = ["delete", "--force", &id];
+        let steps = Trace::of(words(stage, root.as_os_str(), &delete)).step()?;
+        if is_released(stage) {
+            let (instructions, cpuids) = BEGINNING;
+            ensure!(
+                steps.instructions <= instructions && steps.cpuids <= cpuids,
+                "{steps:?}, at most {BEGINNING:?}"
+            );
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_process_beside_a_container_in_the_background_is_small() -> Result<()> {
+    on_stage_of_hostrun("runc leaves none, and keeps no log", |stage| {
+        let image = Image::new(stage.dir())?;
+        let name = stage.call(["load", "-q", &image.source()]).run()?.ok()?;
+        let call = stage.image_call(["-d", name.trim(), "sleep", "1000"]);
+        let id = call.run()?.ok()?;
+        let state: Value = serde_json::from_str(&stage.call(["state", id.trim()]).run()?.ok()?)?;
+        let pid = state.get("pid").and_then(Value::as_i64).context("no pid")?;
+        let monitor = Process::new(i32::try_from(pid)?)?.stat()?.ppid;
+        let private = Process::new(monitor)?
+            .status()?
+            .rssanon
+            .context("no RssAnon")?;
+        stage.call(["rm", "--force", id.trim()]).run()?.ok()?;
+        if is_released(stage) {
+            ensure!(private <= MONITOR, "{private} KiB, at most {MONITOR}");
+        }
+        Ok(())
+    })
+}
