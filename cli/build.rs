@@ -2,7 +2,13 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=discard.ld");
     // Thousands of words of the program hold addresses, which a position-independent program sets
-    // right when it begins. As a bitmap their list takes 3 kB of the file and not 280.
+    // right when it begins. As a bitmap their list is a hundredth as long.
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    // A build for debugging unwinds.
+    let released = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    if let (true, Ok(dir)) = (released, std::env::var("CARGO_MANIFEST_DIR")) {
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{dir}/discard.ld");
+    }
 }
