@@ -11,13 +11,16 @@ use crate::state::{Record, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the kernel may take to empty a cgroup whose processes were killed.
 pub(crate) const GONE: Duration = Duration::from_secs(10);
 
 /// How long the process of a killed creator may take to follow it.
 const ORPHANED: Duration = Duration::from_secs(3);
+
+/// How often one looks meanwhile whether the creator lives and has written its record.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A container is deleted; what its poststop hooks had to complain about changes nothing.
 #[derive(Debug, Default)]
@@ -44,7 +47,11 @@ impl Container {
     /// # Errors
     /// `WrongState` where it runs and `force` is not given.
     pub fn delete(mut self, force: bool) -> Result<Deleted> {
-        let found = self.find()?;
+        let found = if force {
+            self.found_or_empty()
+        } else {
+            self.find()
+        }?;
         let status = match &found {
             Found::Whole(record) => self.status_of(record)?,
             Found::Unfinished(record) => self.status_of_unfinished(record),
@@ -122,21 +129,42 @@ impl Container {
         }
     }
 
+    /// What there is of it. Where that is no record yet, one is waited for as long as somebody is in
+    /// its cgroup: the container may build, and even run its hooks, before its creator has written down
+    /// that there is one, and who then is taken for nobody is left behind.
+    fn found_or_empty(&self) -> Result<Found> {
+        let deadline = Instant::now() + ORPHANED;
+        loop {
+            let found = self.find()?;
+            if !matches!(found, Found::Nothing) {
+                return Ok(found);
+            }
+            let Some(cgroup) = self.cgroup_by_config()? else {
+                return Ok(found);
+            };
+            if cgroup.wait_empty(LOOK).is_ok() || Instant::now() >= deadline {
+                return Ok(found);
+            }
+        }
+    }
+
     /// What a creation left that was cut short before it wrote a record. Its process, if there was
     /// one, dies with its creator. The cgroup may be that of a container of the same name elsewhere:
     /// it is removed if it is empty, and nothing in it is killed.
     fn remove_remains(&self) -> Result<()> {
+        match self.cgroup_by_config()? {
+            Some(cgroup) if cgroup.wait_empty(Duration::ZERO).is_ok() => Ok(cgroup.remove(GONE)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The cgroup that a creation would have made.
+    fn cgroup_by_config(&self) -> Result<Option<Cgroup>> {
         let spec = self.spec().ok();
         let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
         let path = linux.and_then(|linux| linux.cgroups_path().as_deref());
         let path = CgroupPath::for_container(path, self.id.as_str())?;
-        let Some(cgroup) = Cgroup::open(&CgroupRoot::find()?, &path)? else {
-            return Ok(());
-        };
-        if cgroup.wait_empty(ORPHANED).is_ok() {
-            cgroup.remove(GONE)?;
-        }
-        Ok(())
+        Ok(Cgroup::open(&CgroupRoot::find()?, &path)?)
     }
 }
 

@@ -1,22 +1,20 @@
 //! From what is prepared to [`Orders`]: flat plain data that the child can follow without us.
 
+mod mounts;
 mod treatment;
 
 use crate::host::{Caller, Host};
 use crate::plan::devices::{DevicePlan, LinkPlan};
-use crate::plan::mounts::MountPlan;
 use crate::plan::namespaces::Kind;
-use crate::plan::options::{Attributes, RDONLY};
 use crate::plan::process::ProcessPlan;
-use crate::plan::sources::SourcePlan;
 use crate::plan::sysctls::SysctlPlan;
-use crate::prepare::{Line, NodeFd, Parking, Prepared, Stop, Tree, clone_propagation};
+use crate::prepare::{Line, NodeFd, Parking, Prepared, Stop, Tree};
 use crate::warm::Page;
 use hostrun_inside::Fd;
 use hostrun_inside::orders::{
-    self, Changes, Console, Device, Identity, Join, Link, Make, Mount, Node, Orders, Root, Seccomp,
-    Source, Sysctl,
+    self, Console, Device, Identity, Join, Link, Mount, Node, Orders, Root, Seccomp, Sysctl,
 };
+use mounts::mounts;
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -208,21 +206,7 @@ impl<'a> Lists<'a> {
 
     /// The mounts, with their scratch for the room.
     pub(crate) fn mounts(&'a self, prepared: &'a Prepared) -> Vec<Mount<'a>> {
-        let plans = &prepared.plan.root.mounts;
-        let propagation = clone_propagation(&prepared.plan);
-        // Sysctls are written through the first procfs.
-        let procfs = plans.iter().position(is_procfs);
-        let parts = plans
-            .iter()
-            .zip(&prepared.trees.mounts)
-            .zip(&self.options)
-            .enumerate();
-        parts
-            .map(|(index, ((plan, tree), options))| Mount {
-                keep: procfs == Some(index) && !prepared.plan.sysctls.is_empty(),
-                ..mount(plan, tree.as_ref(), options, propagation)
-            })
-            .collect()
+        mounts(prepared, &self.options)
     }
 
     /// Orders for a new container.
@@ -311,95 +295,6 @@ pub(crate) fn seccomp(filter: &hostrun_seccomp_profiles::Filter) -> Seccomp<'_> 
 
 fn raw(fd: &OwnedFd) -> Fd {
     Fd(fd.as_raw_fd())
-}
-
-fn is_procfs(mount: &MountPlan) -> bool {
-    matches!(&mount.source, SourcePlan::New { fstype, .. } if fstype.as_c_str() == c"proc")
-}
-
-fn mount<'a>(
-    plan: &'a MountPlan,
-    tree: Option<&'a Tree>,
-    options: &'a [(&'a CStr, &'a CStr)],
-    propagation: u64,
-) -> Mount<'a> {
-    let attributes = |attributes: Attributes| orders::Attributes {
-        set: attributes.set,
-        clear: attributes.clear,
-    };
-    let without_cgroup = matches!(plan.source, SourcePlan::CgroupLeaf) && tree.is_none();
-    let nothing_to_show = if without_cgroup { RDONLY } else { 0 };
-    let remounts = matches!(plan.source, SourcePlan::Remount { .. });
-    Mount {
-        source: source(plan, tree, options),
-        target: &plan.target,
-        strict_target: plan.strict_target,
-        over_proc: plan.over_proc,
-        over_link: plan.over_link,
-        make: if tree.is_some_and(|tree| !tree.is_directory()) {
-            Make::File
-        } else {
-            Make::Directory
-        },
-        attributes: plan.own.of_new() | plan.tree.set | nothing_to_show,
-        changes: Changes {
-            own: attributes(plan.own.of_bind()),
-            own_locked: attributes(plan.own.of_locked_bind()),
-            tree: attributes(plan.tree),
-            propagation: if remounts { 0 } else { propagation },
-            idmap: plan.idmap.is_some(),
-        },
-        late_readonly: plan.late_readonly,
-        keep: false,
-        propagation: &plan.propagation,
-        held: Cell::new(-1),
-    }
-}
-
-fn source<'a>(
-    plan: &'a MountPlan,
-    tree: Option<&'a Tree>,
-    options: &'a [(&'a CStr, &'a CStr)],
-) -> Source<'a> {
-    let recursive = match &plan.source {
-        SourcePlan::Bind { recursive, .. } | SourcePlan::Inside { recursive, .. } => *recursive,
-        _ => false,
-    };
-    match (&plan.source, tree) {
-        (_, Some(Tree::Detached { fd, .. })) => Source::Tree(raw(fd)),
-        (_, Some(Tree::Host { path, .. })) => Source::Host { path, recursive },
-        (_, Some(Tree::Link(text))) => Source::Link(text),
-        (
-            SourcePlan::New {
-                fstype,
-                device,
-                inherit_mode,
-                copy_up,
-                ..
-            },
-            None,
-        ) => Source::Filesystem {
-            fstype,
-            source: device,
-            options,
-            inherit_mode: *inherit_mode,
-            copy_up: *copy_up,
-        },
-        (SourcePlan::Inside { path, .. }, None) => Source::Inside { path, recursive },
-        (SourcePlan::Remount { options: new }, None) => {
-            Source::Remount(new.as_ref().map(|_| options))
-        }
-        // Without a cgroup of its own there is nothing to show (CVE-2023-25809 showed the user's).
-        (SourcePlan::CgroupLeaf, None) => Source::Filesystem {
-            fstype: c"tmpfs",
-            source: c"tmpfs",
-            options: &[],
-            inherit_mode: true,
-            copy_up: false,
-        },
-        // Every other source has a tree; one without would be refused by the kernel.
-        (SourcePlan::Bind { .. }, None) => Source::Tree(Fd(-1)),
-    }
 }
 
 fn device<'a>(plan: &'a DevicePlan, node: Option<&NodeFd>) -> Device<'a> {

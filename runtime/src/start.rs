@@ -331,6 +331,8 @@ impl Prepared {
             plan: self.plan,
             line: self.line.parent,
             root: self.trees.root,
+            dir: self.state,
+            cgroup,
         })
     }
 }
