@@ -302,6 +302,13 @@ pub(crate) const VERBS: [Verb; 35] = [
         checkpoint::Restore,
         commands::oci::checkpoint::restore
     ),
+    verb!(
+        "sweep",
+        "Delete what was removed",
+        Hidden,
+        images::Sweep,
+        commands::sweep::main
+    ),
 ];
 
 /// `run` under runc's name.
@@ -325,13 +332,6 @@ const PAGES: [Verb; 2] = [
         Hidden,
         bundles::Completions,
         commands::pages::completions
-    ),
-    verb!(
-        "sweep",
-        "Delete what was removed",
-        Hidden,
-        images::Sweep,
-        commands::sweep::main
     ),
     verb!(
         "man",
