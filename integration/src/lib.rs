@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod cgroup;
 pub mod client;
 pub mod elf;
+pub mod example;
 pub mod field;
 pub mod hook;
 pub mod host;

@@ -3,21 +3,19 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::json;
 
 use crate::runtime::{Call, Running};
-use crate::{Bundle, Stage, cgroup};
+use crate::{Bundle, Stage, cgroup, example};
 
-/// The example on a bundle, found beside the binary under test.
+/// The example on a bundle, found beside the test.
 ///
 /// # Errors
 /// When it was not built.
 pub fn call(stage: &Stage, bundle: &Bundle, words: &[&str]) -> Result<Call> {
-    let folder = stage.runtime().program().parent().context("no folder")?;
-    let program = folder.join("examples/warm");
-    ensure!(program.is_file(), "not built: run `make examples`");
+    let program = example::program("warm")?;
     let root = stage.root().to_string_lossy().into_owned();
     let dir = bundle.write()?.to_string_lossy().into_owned();
     let words = [root.as_str(), dir.as_str()]

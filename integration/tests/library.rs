@@ -2,22 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hostrun_integration::runtime::Call;
-use hostrun_integration::{Bundle, Stage, on_stage_of_hostrun};
+use hostrun_integration::{Bundle, Stage, example, on_stage_of_hostrun};
 
 const REASON: &str = "it is a command and no library";
 
 /// A call of an example, found beside this test.
 fn example(stage: &Stage, name: &str, words: &[&str]) -> Result<Call> {
-    let test = std::env::current_exe()?;
-    // <target>/<triple>/debug/deps/<test>
-    let folder = test.ancestors().nth(2).context("no target folder")?;
-    let program = folder.join("examples").join(name);
-    ensure!(
-        program.is_file(),
-        "{name} is not built: run `make examples`"
-    );
+    let program = example::program(name)?;
     let root = stage.root().to_string_lossy().into_owned();
     let words: Vec<&str> = [root.as_str()]
         .into_iter()
