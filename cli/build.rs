@@ -14,8 +14,7 @@ fn main() {
         // What a start executes lies together: the kernel maps a file in pieces of 64 kB, and code that
         // is needed here and there brings all of it into memory, fault by fault.
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{dir}/hot.ld");
-        // The compiler asks its linker for no more than the removal of what debuggers read, whatever the
-        // profile says: the names that are left are a sixth of the file. benches/layout wants them.
+        // The names would be a sixth of the file. benches/layout wants them.
         println!("cargo::rerun-if-env-changed=HOSTRUN_KEEP_NAMES");
         if std::env::var_os("HOSTRUN_KEEP_NAMES").is_none() {
             println!("cargo::rustc-link-arg-bins=-Wl,--strip-all");

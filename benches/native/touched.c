@@ -77,9 +77,18 @@ static int open_task(struct task *task)
 		return 0;
 	snprintf(path, sizeof path, "/proc/%d/maps", task->pid);
 	FILE *maps = fopen(path, "re");
-	if (!maps || fscanf(maps, "%lx", &task->base) != 1)
+	if (!maps)
 		fail(path);
+	char line[4096];
+	for (task->base = 0; !task->base && fgets(line, sizeof line, maps);) {
+		unsigned long low, offset, inode;
+		if (sscanf(line, "%lx-%*x %*s %lx %*s %lu", &low, &offset, &inode) == 3 && !offset &&
+		    inode == program.st_ino)
+			task->base = low;
+	}
 	fclose(maps);
+	if (!task->base)
+		fail(path);
 	snprintf(path, sizeof path, "/proc/%d/mem", task->pid);
 	task->memory = open(path, O_RDWR | O_CLOEXEC);
 	return task->memory > 0;
