@@ -125,12 +125,7 @@ impl Container {
                 (record, status)
             }
             Found::Nothing => {
-                return Err(self
-                    .wrong_state(
-                        "read state of",
-                        "it is being created, or its creation was cut short",
-                    )
-                    .with_hint("delete --force removes what is left of it"));
+                return Err(self.unrecorded());
             }
         };
         Ok(State {
@@ -201,6 +196,15 @@ impl Container {
             return Err(gone());
         }
         Ok((record, pidfd))
+    }
+
+    /// Said where there is no record to read.
+    pub(crate) fn unrecorded(&self) -> Error {
+        self.wrong_state(
+            "read state of",
+            "it is being created, or its creation was cut short",
+        )
+        .with_hint("delete --force removes what is left of it")
     }
 
     pub(crate) fn wrong_state(&self, operation: &str, why: &str) -> Error {

@@ -1,7 +1,7 @@
 //! The end of a container: its processes, its cgroup, its state, and the hooks that hear of it last.
 
 use crate::cgroup::systemd::Manager;
-use crate::cgroup::{Cgroup, CgroupPath, CgroupRoot};
+use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot};
 use crate::container::{Container, Found};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::hooks;
@@ -142,8 +142,11 @@ impl Container {
             let Some(cgroup) = self.cgroup_by_config()? else {
                 return Ok(found);
             };
-            if cgroup.wait_empty(LOOK).is_ok() || Instant::now() >= deadline {
-                return Ok(found);
+            let emptied = cgroup.wait_empty(LOOK);
+            let waited = matches!(&emptied, Err(error) if error.kind == CgroupErrorKind::TimedOut);
+            if !waited || Instant::now() >= deadline {
+                // Written and ended while we waited, perhaps.
+                return self.find();
             }
         }
     }

@@ -196,8 +196,13 @@ impl Container {
             flags: 0,
             become_root: false,
             // Who enters a user namespace changes what may look into his memory, and a time
-            // namespace takes nobody who shares his.
-            borrows: !(plan.owns(Kind::User) || plan.owns(Kind::Time) || plan.waits),
+            // namespace takes nobody who shares his. Who is to be born with no more than a neighbour
+            // has must have hidden before, which he cannot in the memory of his maker: that may be
+            // looked into by whoever has as much as he.
+            borrows: !(plan.owns(Kind::User)
+                || plan.owns(Kind::Time)
+                || plan.waits
+                || plan.birth.is_late()),
             // Its class is asked of us, who may stand still until then.
             late: plan.birth.is_late() && !outside.class,
             behind_filter: plan.birth == Birth::BehindFilter,

@@ -39,7 +39,7 @@ impl Container {
             Found::Unfinished(_) => {
                 return Err(refuse("cannot start a container that is being created"));
             }
-            Found::Nothing => return self.state().map(drop),
+            Found::Nothing => return Err(self.unrecorded()),
         };
         // The descriptor first, then the proof that it is of the process in the record.
         let pidfd = Pid::from_raw(record.pid).map(|pid| pidfd_open(pid, PidfdFlags::empty()));

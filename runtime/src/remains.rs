@@ -37,13 +37,13 @@ impl Remains {
     /// # Errors
     /// `NotFound` where somebody else has deleted it.
     pub(crate) fn delete(mut self) -> Result<Deleted> {
-        let record = &self.record;
-        if !self.dir.has(STATE) {
-            return Err(
-                Error::new(ErrorKind::NotFound, "delete container", &*record.id)
-                    .because("container does not exist"),
-            );
-        }
+        let id = &self.record.id;
+        let Some(bytes) = self.dir.read(STATE)? else {
+            return Err(Error::new(ErrorKind::NotFound, "delete container", id)
+                .because("container does not exist"));
+        };
+        // Others may have written it anew: an update can give a container a class of service.
+        let record = &Record::from_bytes(id, &bytes)?;
         if let Some(cgroup) = self.cgroup
             && !cgroup.remove_if_empty()?
         {

@@ -13,8 +13,9 @@ use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Place;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::{Errno, read};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What is not meant for the container: the end of a child of ours (we have its pidfd), urgent data and a broken pipe of
@@ -202,16 +203,17 @@ impl Attention {
 /// even if it is ignored, so this has to be known before.
 fn ignored_signals() -> Result<u64> {
     let cannot = "cannot read /proc/self/status";
-    let file = open(
-        "/proc/self/status",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .context(cannot)?;
-    // One read: the kernel makes the text anew for each.
-    let mut buffer = [0_u8; 4096];
-    let length = read(&file, &mut buffer).context(cannot)?;
-    let status = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+    let mut file = File::open("/proc/self/status").context(cannot)?;
+    // One read for nearly everybody: the kernel makes the text anew for each. Who is in hundreds of groups
+    // has more of it.
+    let mut text = vec![0_u8; 4096];
+    let length = file.read(&mut text).context(cannot)?;
+    if length == text.len() {
+        file.read_to_end(&mut text).context(cannot)?;
+    } else {
+        text.truncate(length);
+    }
+    let status = String::from_utf8_lossy(&text);
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .context("/proc/self/status names no ignored signals")

@@ -235,7 +235,8 @@ impl StateDir {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             other => return other.at("remove state directory of", &self.id),
         }
-        for name in [START_SOCKET, NEW_CONFIG, OTHER_STATE, NEW_STATE] {
+        // The record last again: a new one may just have been put in its place.
+        for name in [START_SOCKET, NEW_CONFIG, OTHER_STATE, NEW_STATE, STATE] {
             self.unlink(name)?;
         }
         if self.has(NOTIFY) {
