@@ -2,7 +2,7 @@
 
 use crate::report;
 use anyhow::Result;
-use hostrun_image_store::Store;
+use hostrun_image_store::{Store, Trust};
 use hostrun_runtime::Runtime;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -54,6 +54,8 @@ pub(crate) struct Globals {
     pub(crate) store_given: bool,
     /// Images that came with the system.
     pub(crate) system_store: Option<PathBuf>,
+    /// The policy for images that come in, instead of the host's.
+    pub(crate) signature_policy: Option<PathBuf>,
     /// Whether containers go without a cgroup where none is to be had; unless said, for all but root.
     pub(crate) rootless: Option<bool>,
     /// A file that also gets the error.
@@ -79,7 +81,12 @@ impl Globals {
     /// # Errors
     /// As [`Store::open`].
     pub(crate) fn open_store(&self) -> Result<Store> {
-        let store = Store::open(&self.store)?;
+        let trust = Trust::of_host(Path::new("/"));
+        let trust = match &self.signature_policy {
+            Some(file) => trust.with_policy(file),
+            None => trust,
+        };
+        let store = Store::open(&self.store)?.with_trust(trust);
         let usual = (!self.store_given).then(|| Path::new(SYSTEM_STORE));
         Ok(match self.system_store.as_deref().or(usual) {
             Some(dir) => store.with_shipped(dir),
@@ -113,6 +120,7 @@ impl Globals {
             store: PathBuf::from("/var/lib/hostrun"),
             store_given: false,
             system_store: None,
+            signature_policy: None,
             rootless: None,
             log: None,
             log_json: false,
@@ -162,10 +170,11 @@ pub(crate) enum Words {
 
 /// Options that take a value. The last two are accepted as runc and its kin know them, and change
 /// nothing here.
-const VALUED: [&str; 9] = [
+const VALUED: [&str; 10] = [
     "--root",
     "--store",
     "--system-store",
+    "--signature-policy",
     "--log",
     "--log-format",
     "--cgroup-manager",
@@ -246,6 +255,7 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
                 "--root" => (globals.root, globals.root_given) = (path, true),
                 "--store" => (globals.store, globals.store_given) = (path, true),
                 "--system-store" => globals.system_store = Some(path),
+                "--signature-policy" => globals.signature_policy = Some(path),
                 _ => globals.log = Some(path),
             }
         }

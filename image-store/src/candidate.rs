@@ -16,11 +16,17 @@ use crate::limits::Limits;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::source::Source;
+use crate::trust::{Origin, Transport};
 
 /// An image of a source.
 #[derive(Debug)]
 pub(crate) struct Candidate {
     pub(crate) names: Vec<Reference>,
+    /// What a layout calls it.
+    pub(crate) label: Option<String>,
+    /// Digests of the documents that led to the manifest, itself the last; each was verified, and
+    /// names the next. None for docker archives.
+    pub(crate) lineage: Vec<Digest>,
     /// Digest and bytes; docker archives have none.
     pub(crate) manifest: Option<Blob>,
     pub(crate) config_blob: Blob,
@@ -55,8 +61,11 @@ pub(crate) struct Wish<'a> {
     pub(crate) limits: &'a Limits,
 }
 
+/// What a source has.
+pub(crate) type Found = (Blobs, Vec<Candidate>, Origin);
+
 /// Opens a source and finds its images.
-pub(crate) fn find(source: &Source, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candidate>)> {
+pub(crate) fn find(source: &Source, wish: &Wish<'_>) -> Result<Found> {
     let base = source.base_name();
     let (blobs, candidates) = match source {
         Source::OciLayout { dir, tag } => {
@@ -78,18 +87,30 @@ pub(crate) fn find(source: &Source, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candi
     Ok((
         blobs,
         candidates.map_err(|error| error.within(&source.to_string()))?,
+        Origin::of(source),
     ))
 }
 
 /// Finds the images of an archive of either kind: what it holds says which.
-pub(crate) fn find_any(file: File, base: &str, wish: &Wish<'_>) -> Result<(Blobs, Vec<Candidate>)> {
+pub(crate) fn find_any(
+    file: File,
+    base: &str,
+    at: Option<&Path>,
+    wish: &Wish<'_>,
+) -> Result<Found> {
     let blobs = Blobs::of_archive(file, Path::new(base))?;
-    let candidates = if blobs.has("oci-layout") {
-        layout::find(&blobs, base, None, wish)?
+    let (candidates, transport) = if blobs.has("oci-layout") {
+        (
+            layout::find(&blobs, base, None, wish)?,
+            Transport::OciArchive,
+        )
     } else {
-        docker::find(&blobs, base, None, wish)?
+        (
+            docker::find(&blobs, base, None, wish)?,
+            Transport::DockerArchive,
+        )
     };
-    Ok((blobs, candidates))
+    Ok((blobs, candidates, Origin::new(transport, at)))
 }
 
 /// Parses and checks a configuration against the wish.

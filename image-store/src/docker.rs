@@ -93,6 +93,8 @@ fn candidate(
         .collect::<Result<_>>()?;
     Ok(Candidate {
         names,
+        label: None,
+        lineage: Vec::new(),
         manifest: None,
         config_blob,
         config,

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     WrongArchitecture,
     /// The operating system said no.
     Denied,
+    /// The policy of this host does not let the image in.
+    Refused,
     /// The disk, its inodes or a quota is full.
     NoSpace,
     /// Any other failure of a system call.

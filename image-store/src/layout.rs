@@ -15,6 +15,7 @@ use crate::manifest::{
 };
 use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::trust::is_attachment;
 
 /// Deepest chain of indexes, `index.json` included.
 const DEPTH_MAX: usize = 4;
@@ -59,7 +60,7 @@ pub(crate) fn find(
             .choose(&descriptors, 1)?
             .ok_or_else(|| search.nothing_fits())?;
         let name = name_of(base, label.as_deref(), descriptors.first())?;
-        candidate(blobs, name, chosen, wish)
+        candidate(blobs, name, label, chosen, wish)
     };
     groups.into_iter().map(candidate).collect()
 }
@@ -100,7 +101,9 @@ fn group_by_name(
             Some(tag) => {
                 label.as_deref() == Some(tag) || descriptor.annotation(FULL_NAME) == Some(tag)
             }
-            None => DocumentKind::of(&descriptor.media_type).is_some(),
+            None => {
+                DocumentKind::of(&descriptor.media_type).is_some() && !is_attachment(&descriptor)
+            }
         };
         if wanted {
             groups.entry(label).or_default().push(descriptor);
@@ -126,6 +129,23 @@ fn name_of(base: &str, label: Option<&str>, descriptor: Option<&Descriptor>) -> 
 struct Chosen {
     blob: Blob,
     manifest: Manifest,
+    /// The indexes that led here, the last one first.
+    above: Vec<Digest>,
+}
+
+impl Chosen {
+    fn new(blob: Blob, manifest: Manifest) -> Self {
+        Self {
+            blob,
+            manifest,
+            above: Vec::new(),
+        }
+    }
+
+    fn below(mut self, index: Digest) -> Self {
+        self.above.push(index);
+        self
+    }
 }
 
 /// The way from an entry of `index.json` to the manifest that fits.
@@ -162,8 +182,11 @@ impl Search<'_> {
         ranked.sort_by_key(|(fit, _)| u8::MAX - fit);
         for (_, descriptor) in ranked {
             let chosen = match self.document(descriptor)? {
-                (_, Document::Index(inner)) => self.choose(&inner, depth + 1)?,
-                (blob, Document::Manifest(manifest)) => Some(Chosen { blob, manifest }),
+                (blob, Document::Index(inner)) => {
+                    let chosen = self.choose(&inner, depth + 1)?;
+                    chosen.map(|chosen| chosen.below(blob.digest))
+                }
+                (blob, Document::Manifest(manifest)) => Some(Chosen::new(blob, manifest)),
             };
             if chosen.is_some() {
                 return Ok(chosen);
@@ -218,7 +241,7 @@ impl Search<'_> {
 
     fn manifest_of(&mut self, descriptor: &Descriptor) -> Result<Chosen> {
         match self.document(descriptor)? {
-            (blob, Document::Manifest(manifest)) => Ok(Chosen { blob, manifest }),
+            (blob, Document::Manifest(manifest)) => Ok(Chosen::new(blob, manifest)),
             (blob, Document::Index(_)) => {
                 let subject = format!("blob {}", blob.digest);
                 Err(Error::corrupt(
@@ -243,7 +266,7 @@ impl Search<'_> {
 }
 
 /// Reads a small blob and checks it against its descriptor.
-fn read_blob(blobs: &Blobs, descriptor: &Descriptor, limit: u64) -> Result<Blob> {
+pub(crate) fn read_blob(blobs: &Blobs, descriptor: &Descriptor, limit: u64) -> Result<Blob> {
     let subject = || format!("blob {}", descriptor.digest);
     if descriptor.size > limit {
         let cause = format!("{} bytes, the limit is {limit}", descriptor.size);
@@ -278,7 +301,13 @@ pub(crate) fn verify(blob: &Blob) -> Result<()> {
     ))
 }
 
-fn candidate(blobs: &Blobs, name: Reference, chosen: Chosen, wish: &Wish<'_>) -> Result<Candidate> {
+fn candidate(
+    blobs: &Blobs,
+    name: Reference,
+    label: Option<String>,
+    chosen: Chosen,
+    wish: &Wish<'_>,
+) -> Result<Candidate> {
     let manifest = chosen.manifest;
     check_config_type(&manifest.config.media_type)?;
     let config_blob = read_blob(blobs, &manifest.config, wish.limits.document_bytes)?;
@@ -294,8 +323,13 @@ fn candidate(blobs: &Blobs, name: Reference, chosen: Chosen, wish: &Wish<'_>) ->
     };
     let pairs = manifest.layers.into_iter().zip(&config.diff_ids);
     let layers = pairs.map(layer).collect::<Result<_>>()?;
+    let mut lineage = chosen.above;
+    lineage.reverse();
+    lineage.push(chosen.blob.digest.clone());
     Ok(Candidate {
         names: vec![name],
+        label,
+        lineage,
         manifest: Some(chosen.blob),
         config_blob,
         config,

@@ -48,6 +48,7 @@ mod save;
 mod source;
 mod store;
 mod tape;
+mod trust;
 mod unpack;
 
 pub use container::Container;
@@ -65,3 +66,4 @@ pub use source::Source;
 pub use store::{
     Change, Collected, Damage, GenerationInfo, Part, Repaired, Store, Usage, Verified,
 };
+pub use trust::Trust;

@@ -1,6 +1,7 @@
 //! What a caller may say about a load, and what the load says back.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::limits::Limits;
@@ -11,6 +12,7 @@ use crate::platform::Platform;
 pub struct LoadOptions {
     pub(crate) platform: Option<Platform>,
     pub(crate) limits: Limits,
+    pub(crate) archive: Option<PathBuf>,
     progress: Option<Box<ProgressFn>>,
 }
 
@@ -28,6 +30,13 @@ impl LoadOptions {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Says which file an archive is that is given as an open one: the scope it has in policies.
+    #[must_use]
+    pub fn with_archive_path(mut self, path: &Path) -> Self {
+        self.archive = Some(path.to_owned());
         self
     }
 

@@ -28,12 +28,19 @@ pub(crate) struct Descriptor {
     #[serde(default)]
     pub(crate) platform: Option<Platform>,
     #[serde(default)]
+    artifact_type: Option<String>,
+    #[serde(default)]
     annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Descriptor {
     pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// What a manifest that is no image says it is.
+    pub(crate) fn artifact_type(&self) -> Option<&str> {
+        self.artifact_type.as_deref()
     }
 }
 

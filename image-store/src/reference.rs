@@ -91,6 +91,16 @@ impl Reference {
         &self.name
     }
 
+    /// The name with the host and namespace docker leaves out, without tag and digest:
+    /// `docker.io/library/alpine`.
+    pub fn expanded(&self) -> String {
+        match self.name.split_once('/') {
+            Some((host, _)) if is_host_like(host) => self.name.clone(),
+            Some(_) => format!("docker.io/{}", self.name),
+            None => format!("docker.io/library/{}", self.name),
+        }
+    }
+
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -264,6 +274,23 @@ mod tests {
             &long,
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_full_mean_the_same() {
+        for (text, whole) in [
+            ("alpine", "docker.io/library/alpine"),
+            ("a.b", "docker.io/library/a.b"),
+            ("bitnami/redis:1", "docker.io/bitnami/redis"),
+            ("docker.io/foo.bar/baz", "docker.io/foo.bar/baz"),
+            ("localhost/x", "localhost/x"),
+            ("h:5000/a/b", "h:5000/a/b"),
+        ] {
+            let name = Reference::parse(text).unwrap();
+            assert_eq!(name.expanded(), whole);
+            let again = Reference::parse(&name.expanded()).unwrap();
+            assert_eq!(again.name(), name.name());
         }
     }
 

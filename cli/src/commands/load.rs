@@ -26,6 +26,11 @@ pub(crate) fn main(globals: &Globals, args: &Load) -> Result<u8> {
         globals.open_store()?.load(&source, &options)?
     } else {
         let (file, base) = archive(args.input.as_deref())?;
+        let path = args.input.as_deref().filter(|path| *path != Path::new("-"));
+        let options = match path {
+            Some(path) => options.with_archive_path(path),
+            None => options,
+        };
         globals.open_store()?.load_archive(file, &base, &options)?
     };
     for image in images {

@@ -9,6 +9,7 @@ Before the command:
   --root DIR       Container state [default: /run/hostrun]
   --store DIR      Images and containers [default: /var/lib/hostrun]
   --system-store DIR  Images that came with the system [default: /usr/share/hostrun]
+  --signature-policy FILE  Which images are let in [default: /etc/hostrun/policy.json]
   --log FILE       Write errors to FILE too
   --log-format F   text or json
   --debug          Tell each stage of a start
@@ -96,6 +97,11 @@ pub(crate) fn tree() -> clap::Command {
             "system-store",
             "DIR",
             "Images that came with the system",
+        ))
+        .arg(global(
+            "signature-policy",
+            "FILE",
+            "Which images are let in",
         ))
         .arg(global("log", "FILE", "Write errors to FILE too"))
         .arg(global("log-format", "FORMAT", "How FILE is written"))

@@ -19,6 +19,7 @@ use crate::error::{At, Error, Result};
 use crate::image::Image;
 use crate::load::LoadOptions;
 use crate::reference::Reference;
+use crate::trust::{Origin, Transport};
 
 const MEMBER: &str = "layer";
 
@@ -43,7 +44,7 @@ impl Store {
                     Compression::None => {}
                     packed => file = inflated(&file_of, size, packed, options, &work)?,
                 }
-                candidate::find_any(file, base, wish)
+                candidate::find_any(file, base, options.archive.as_deref(), wish)
             },
             options,
         )
@@ -79,6 +80,8 @@ impl Store {
         let config_blob = config_blob(config, &diff_id)?;
         let candidate = Candidate {
             names: names.to_vec(),
+            label: None,
+            lineage: Vec::new(),
             manifest: None,
             config: config::parse(&config_blob.bytes)?,
             config_blob,
@@ -90,6 +93,8 @@ impl Store {
                 diff_id,
             }],
         };
+        let origin = Origin::new(Transport::Tarball, None);
+        self.let_in(&blobs, std::slice::from_ref(&candidate), &origin, options)?;
         Ingest::new(self, &blobs, options)?.image(&candidate)
     }
 }

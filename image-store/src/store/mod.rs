@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::blobs::Blobs;
-use crate::candidate::{self, Candidate, Wish};
+use crate::candidate::{self, Candidate, Found, Wish};
 use crate::container::{Container, ContainerId};
 use crate::digest::Digest;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
@@ -42,6 +42,7 @@ use crate::image::{Image, Removed};
 use crate::load::LoadOptions;
 use crate::platform::Platform;
 use crate::source::Source;
+use crate::trust::{self, Origin, Subject, Trust};
 use disk::Lock;
 use ingest::Ingest;
 use record::Format;
@@ -62,6 +63,7 @@ pub struct Store {
     /// Where a second store may be that came with the system.
     shipped_at: Option<PathBuf>,
     shipped: OnceLock<Option<Shelf>>,
+    trust: Trust,
 }
 
 impl Store {
@@ -83,6 +85,13 @@ impl Store {
     #[must_use]
     pub fn with_shipped(mut self, root: &Path) -> Self {
         self.shipped_at = Some(root.to_owned());
+        self
+    }
+
+    /// Lets in only what this allows. Images that are in are not asked about again.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
         self
     }
 
@@ -113,6 +122,7 @@ impl Store {
             top,
             shipped_at: None,
             shipped: OnceLock::new(),
+            trust: Trust::none(),
         };
         if is_new {
             store.fill_spare()?;
@@ -166,7 +176,7 @@ impl Store {
 
     fn load_from(
         &self,
-        find: impl FnOnce(&Wish<'_>) -> Result<(Blobs, Vec<Candidate>)>,
+        find: impl FnOnce(&Wish<'_>) -> Result<Found>,
         options: &LoadOptions,
     ) -> Result<Vec<Image>> {
         self.empty_trash()?;
@@ -183,7 +193,7 @@ impl Store {
 
     fn load_found(
         &self,
-        find: impl FnOnce(&Wish<'_>) -> Result<(Blobs, Vec<Candidate>)>,
+        find: impl FnOnce(&Wish<'_>) -> Result<Found>,
         options: &LoadOptions,
     ) -> Result<Vec<Image>> {
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
@@ -191,7 +201,8 @@ impl Store {
             platform,
             limits: &options.limits,
         };
-        let (blobs, candidates) = find(&wish)?;
+        let (blobs, candidates, origin) = find(&wish)?;
+        self.let_in(&blobs, &candidates, &origin, options)?;
         let mut images = Vec::new();
         for candidate in &candidates {
             images.push(Ingest::new(self, &blobs, options)?.image(candidate)?);
@@ -199,6 +210,29 @@ impl Store {
         // What a full disk has no room for is not missed before something is removed.
         self.fill_spare().ok();
         Ok(images)
+    }
+
+    /// Refuses what the host's policy refuses: all of a source, if one of its images is not let in.
+    fn let_in(
+        &self,
+        blobs: &Blobs,
+        candidates: &[Candidate],
+        origin: &Origin,
+        options: &LoadOptions,
+    ) -> Result<()> {
+        let demands = self.trust.read()?;
+        for candidate in candidates {
+            let subject = Subject {
+                origin,
+                label: candidate.label.as_deref(),
+                names: &candidate.names,
+                lineage: &candidate.lineage,
+                config: &candidate.config_blob.digest,
+            };
+            let mut fetch = || trust::signatures(blobs, &candidate.lineage, &options.limits);
+            demands.check(&subject, &mut fetch)?;
+        }
+        Ok(())
     }
 
     /// Finds an image by name, by id, or by a beginning of its id that no other image shares.

@@ -209,7 +209,9 @@ impl Store {
         let _lock = self.lock_shared()?;
         let id = self.find(name_or_id)?.id;
         // A name is a promise that the image stays; for those of the system it cannot be given.
-        self.own.image_record(&id)?;
+        let record = self.own.image_record(&id)?;
+        let digests = record.manifest.iter().chain([&record.config]);
+        self.trust.read()?.check_name(name, digests)?;
         let work = Workspace::new(&self.tmp)?;
         self.change_names(Change::Tag, &work, |names| {
             names.insert(name.clone(), id);

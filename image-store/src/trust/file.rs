@@ -1,0 +1,41 @@
+//! Reading what only root may say: policies, keys, pins.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::{At, Error, ErrorKind, Result, quoted};
+
+/// Largest of them in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Reads a file that nobody but root, or ourselves, can write. A link is followed: what it leads to
+/// is looked at, and whoever can change the link can change what it stands for.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    // Not to wait on a fifo.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).at("open", path)?);
+    let stat = rustix::fs::fstat(&file).at("stat", path)?;
+    let refuse = |cause| Error::new(ErrorKind::Denied, "trust", quoted(path), cause);
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refuse("not a regular file"));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if stat.st_uid != 0 && stat.st_uid != own {
+        return Err(refuse("it belongs to another user"));
+    }
+    if stat.st_mode & 0o022 != 0 {
+        return Err(refuse("others than its owner may write to it"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1)
+        .read_to_end(&mut bytes)
+        .at("read", path)?;
+    if bytes.len() as u64 > FILE_MAX {
+        let cause = format!("more than {FILE_MAX} bytes");
+        return Err(Error::new(ErrorKind::TooLarge, "read", quoted(path), cause));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,457 @@
+//! `policy.json`, containers-policy.json(5): strict where its authors are, and stricter where they
+//! leave a key unread.
+
+use std::path::{Path, PathBuf};
+
+use base64ct::{Base64, Encoding};
+use serde::Deserialize;
+
+use super::file;
+use super::identity::{Claim, Rule, prefix};
+use super::json::Unique;
+use super::key::Key;
+use crate::error::{Error, ErrorKind, Result, quoted};
+use crate::manifest::json_fault;
+use crate::reference::Reference;
+
+/// A policy whose every word is understood.
+#[derive(Debug)]
+pub(super) struct Policy {
+    default: Vec<Requirement>,
+    transports: Unique<Unique<Vec<Requirement>>>,
+}
+
+/// All of a list must be met.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Raw")]
+pub(super) enum Requirement {
+    Accept,
+    Reject,
+    /// Understood, but not something we can check: whatever it applies to is refused.
+    Unsupported(Beyond),
+    Sigstore(Sigstore),
+}
+
+/// What policies may ask and we cannot check: keys on this host are all we go by.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Beyond {
+    Gpg,
+    Certificate,
+    Log,
+    BaseLayer,
+}
+
+impl Beyond {
+    /// As messages call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Gpg => "a GPG signature (signedBy)",
+            Self::Certificate => "a certificate (fulcio, pki)",
+            Self::Log => "an entry in a log (rekor)",
+            Self::BaseLayer => "a signed base layer",
+        }
+    }
+}
+
+/// A signature by one of these keys, for a name by this rule.
+#[derive(Debug)]
+pub(super) struct Sigstore {
+    keys: Vec<KeySource>,
+    pub(super) identity: Rule,
+}
+
+#[derive(Debug)]
+enum KeySource {
+    Path(PathBuf),
+    Pem(Vec<u8>),
+}
+
+impl Sigstore {
+    /// The keys, read now: one that is missing or no key refuses whatever it was to vouch for.
+    pub(super) fn keys(&self) -> Result<Vec<Key>> {
+        let read = |source: &KeySource| match source {
+            KeySource::Path(path) => {
+                let pem = file::read(path)?;
+                Key::parse(&pem).map_err(|error| error.within(&quoted(path)))
+            }
+            KeySource::Pem(pem) => Key::parse(pem),
+        };
+        self.keys.iter().map(read).collect()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    default: Vec<Requirement>,
+    #[serde(default)]
+    transports: Unique<Unique<Vec<Requirement>>>,
+}
+
+/// Every key any requirement has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Raw {
+    #[serde(rename = "type")]
+    kind: String,
+    key_type: Option<String>,
+    key_path: Option<PathBuf>,
+    key_paths: Option<Vec<PathBuf>>,
+    key_data: Option<String>,
+    key_datas: Option<Vec<String>>,
+    signed_identity: Option<RawIdentity>,
+    base_layer_identity: Option<RawIdentity>,
+    fulcio: Option<Unique<serde::de::IgnoredAny>>,
+    pki: Option<Unique<serde::de::IgnoredAny>>,
+    rekor_public_key_path: Option<PathBuf>,
+    rekor_public_key_paths: Option<Vec<PathBuf>>,
+    rekor_public_key_data: Option<String>,
+    rekor_public_key_datas: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct RawIdentity {
+    #[serde(rename = "type")]
+    kind: String,
+    docker_reference: Option<String>,
+    docker_repository: Option<String>,
+    prefix: Option<String>,
+    signed_prefix: Option<String>,
+}
+
+impl TryFrom<Raw> for Requirement {
+    type Error = Error;
+
+    fn try_from(raw: Raw) -> Result<Self> {
+        let keys = raw.keys()?;
+        let has_identity = raw.signed_identity.is_some();
+        let online = raw.fulcio.is_some() || raw.pki.is_some();
+        let rekor = raw.rekor_public_key_path.is_some()
+            || raw.rekor_public_key_paths.is_some()
+            || raw.rekor_public_key_data.is_some()
+            || raw.rekor_public_key_datas.is_some();
+        let sigstore_only = online || rekor || raw.key_datas.is_some();
+        let none = keys.is_empty()
+            && raw.key_type.is_none()
+            && !has_identity
+            && !sigstore_only
+            && raw.base_layer_identity.is_none();
+        match raw.kind.as_str() {
+            "insecureAcceptAnything" if none => Ok(Self::Accept),
+            "reject" if none => Ok(Self::Reject),
+            "signedBy" if !sigstore_only && raw.base_layer_identity.is_none() => {
+                raw.signed_identity.map(Rule::try_from).transpose()?;
+                match raw.key_type.as_deref() {
+                    Some("GPGKeys") if !keys.is_empty() => Ok(Self::Unsupported(Beyond::Gpg)),
+                    _ => Err(faulty(&raw.kind, "it needs keyType GPGKeys and a key")),
+                }
+            }
+            "signedBaseLayer" if keys.is_empty() && !sigstore_only && !has_identity => {
+                raw.base_layer_identity.map(Rule::try_from).transpose()?;
+                Ok(Self::Unsupported(Beyond::BaseLayer))
+            }
+            "sigstoreSigned" if raw.key_type.is_none() && raw.base_layer_identity.is_none() => {
+                let identity = raw.signed_identity.map(Rule::try_from).transpose()?;
+                match (keys.is_empty(), online, rekor) {
+                    (true, false, _) | (false, true, _) => Err(faulty(
+                        &raw.kind,
+                        "it needs keys, fulcio or pki, one of them",
+                    )),
+                    (true, true, _) => Ok(Self::Unsupported(Beyond::Certificate)),
+                    (false, false, true) => Ok(Self::Unsupported(Beyond::Log)),
+                    (false, false, false) => Ok(Self::Sigstore(Sigstore {
+                        keys,
+                        identity: identity.unwrap_or(Rule::RepositoryDigestOrExact),
+                    })),
+                }
+            }
+            "insecureAcceptAnything"
+            | "reject"
+            | "signedBy"
+            | "signedBaseLayer"
+            | "sigstoreSigned" => Err(faulty(&raw.kind, "it has keys of another requirement")),
+            _ => Err(faulty(&raw.kind, "not a requirement")),
+        }
+    }
+}
+
+impl Raw {
+    /// The keys, of which there is one place only.
+    fn keys(&self) -> Result<Vec<KeySource>> {
+        let path = |path: &PathBuf| {
+            // Relative to what, where many programs read one policy?
+            if path.is_absolute() {
+                return Ok(KeySource::Path(path.clone()));
+            }
+            let cause = format!("the path of key {} is not absolute", quoted(path));
+            Err(faulty(&self.kind, &cause))
+        };
+        let data = |data: &String| {
+            let pem = Base64::decode_vec(data);
+            let pem = pem.map_err(|_bad| faulty(&self.kind, "a key is not base64"))?;
+            Ok(KeySource::Pem(pem))
+        };
+        let lists: [Option<Result<Vec<KeySource>>>; 4] = [
+            self.key_path
+                .iter()
+                .map(path)
+                .map(|key| key.map(|key| vec![key]))
+                .next(),
+            self.key_paths
+                .as_ref()
+                .map(|paths| paths.iter().map(path).collect()),
+            self.key_data
+                .iter()
+                .map(data)
+                .map(|key| key.map(|key| vec![key]))
+                .next(),
+            self.key_datas
+                .as_ref()
+                .map(|datas| datas.iter().map(data).collect()),
+        ];
+        let mut given = lists.into_iter().flatten();
+        let keys = given.next().unwrap_or_else(|| Ok(Vec::new()))?;
+        if given.next().is_some() {
+            return Err(faulty(&self.kind, "it names keys in more than one way"));
+        }
+        let is_named = self.key_paths.is_some() || self.key_datas.is_some();
+        if is_named && keys.is_empty() {
+            return Err(faulty(&self.kind, "an empty list of keys"));
+        }
+        Ok(keys)
+    }
+}
+
+impl TryFrom<RawIdentity> for Rule {
+    type Error = Error;
+
+    fn try_from(raw: RawIdentity) -> Result<Self> {
+        let given = (
+            raw.docker_reference,
+            raw.docker_repository,
+            raw.prefix,
+            raw.signed_prefix,
+        );
+        match (raw.kind.as_str(), given) {
+            ("matchExact", (None, None, None, None)) => Ok(Self::Exact),
+            ("matchRepoDigestOrExact", (None, None, None, None)) => {
+                Ok(Self::RepositoryDigestOrExact)
+            }
+            ("matchRepository", (None, None, None, None)) => Ok(Self::Repository),
+            ("exactReference", (Some(name), None, None, None)) => {
+                let claim = Claim::parse(&name)?;
+                if claim.is_name_only() {
+                    return Err(faulty(
+                        &raw.kind,
+                        "dockerReference has neither tag nor digest",
+                    ));
+                }
+                Ok(Self::ExactReference(claim))
+            }
+            ("exactRepository", (None, Some(name), None, None)) => {
+                let reference = Reference::parse(&name)?;
+                Ok(Self::ExactRepository(reference.expanded()))
+            }
+            ("remapIdentity", (None, None, Some(from), Some(to))) => Ok(Self::Remap {
+                prefix: prefix(&from)?,
+                signed: prefix(&to)?,
+            }),
+            _ => Err(faulty(
+                &raw.kind,
+                "not a signedIdentity, or one with other keys",
+            )),
+        }
+    }
+}
+
+fn faulty(kind: &str, cause: &str) -> Error {
+    Error::corrupt("read", quoted(kind), cause)
+}
+
+pub(super) fn read(path: &Path) -> Result<Policy> {
+    let bytes = file::read(path)?;
+    parse(&bytes).map_err(|error| error.within(&quoted(path)))
+}
+
+pub(super) fn parse(bytes: &[u8]) -> Result<Policy> {
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| json_fault(&error).within("policy"))?;
+    let lists = document
+        .transports
+        .0
+        .values()
+        .flat_map(|scopes| scopes.0.values());
+    if lists.chain([&document.default]).any(Vec::is_empty) {
+        let cause = "a list of requirements is empty";
+        return Err(Error::new(ErrorKind::Corrupt, "read", "policy", cause));
+    }
+    for (transport, scopes) in &document.transports.0 {
+        for scope in scopes.0.keys() {
+            check_scope(transport, scope)?;
+        }
+    }
+    Ok(Policy {
+        default: document.default,
+        transports: document.transports,
+    })
+}
+
+/// A scope that no image can be in is a mistake that leaves images to a wider one. What scopes the
+/// transports have that we do not know, we do not know either.
+fn check_scope(transport: &str, scope: &str) -> Result<()> {
+    let good = match transport {
+        _ if scope.is_empty() => true,
+        "docker" | "atomic" => {
+            let star = scope.strip_prefix("*.").unwrap_or(scope);
+            !star.contains('*') && !scope.starts_with('/') && !scope.ends_with('/')
+        }
+        "dir" | "oci" | "oci-archive" => {
+            let path = scope.strip_prefix('/');
+            let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+            path.is_some_and(|path| path.split('/').all(part))
+        }
+        "docker-archive" | "tarball" => false,
+        _ => true,
+    };
+    if good {
+        return Ok(());
+    }
+    let cause = format!("no image is in the scope {} of it", quoted(scope));
+    Err(Error::corrupt(
+        "read",
+        format!("policy, transport {}", quoted(transport)),
+        cause,
+    ))
+}
+
+impl Policy {
+    /// What is asked in the first of these scopes that the policy knows.
+    pub(super) fn requirements(&self, transport: &str, scopes: &[String]) -> &[Requirement] {
+        let known = self.transports.0.get(transport);
+        let found = known.and_then(|known| scopes.iter().find_map(|scope| known.0.get(scope)));
+        found.unwrap_or(&self.default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(requirement: &str) -> Result<Policy> {
+        parse(format!(r#"{{"default":[{requirement}]}}"#).as_bytes())
+    }
+
+    #[test]
+    fn requirements_are_read_as_containers_tools_write_them() {
+        for good in [
+            r#"{"type":"insecureAcceptAnything"}"#,
+            r#"{"type":"reject"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k"}"#,
+            r#"{"type":"sigstoreSigned","keyPaths":["/k","/l"]}"#,
+            r#"{"type":"sigstoreSigned","keyData":"AAAA"}"#,
+            r#"{"type":"sigstoreSigned","keyDatas":["AAAA"],"signedIdentity":{"type":"matchExact"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"remapIdentity","prefix":"a.io","signedPrefix":"b.io/c"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"exactReference","dockerReference":"a:1"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"exactRepository","dockerRepository":"a"}}"#,
+        ] {
+            let policy = of(good).unwrap();
+            assert!(
+                !matches!(policy.default[0], Requirement::Unsupported(_)),
+                "{good}"
+            );
+        }
+        for unsupported in [
+            r#"{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","rekorPublicKeyPath":"/r"}"#,
+            r#"{"type":"sigstoreSigned","fulcio":{"caPath":"/c"},"rekorPublicKeyData":"AA=="}"#,
+            r#"{"type":"sigstoreSigned","pki":{"caRootsPath":"/c"}}"#,
+            r#"{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}"#,
+        ] {
+            let policy = of(unsupported).unwrap();
+            assert!(
+                matches!(policy.default[0], Requirement::Unsupported(_)),
+                "{unsupported}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_whole_is_refused() {
+        for bad in [
+            "",
+            r#"{"type":"frob"}"#,
+            r#"{"type":"reject","type":"insecureAcceptAnything"}"#,
+            r#"{"type":"insecureAcceptAnything","keyPath":"/k"}"#,
+            r#"{"type":"reject","unless":1}"#,
+            r#"{"keyPath":"/k"}"#,
+            r#"{"type":"sigstoreSigned"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"k"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","keyData":"AAAA"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","keyPath":"/l"}"#,
+            r#"{"type":"sigstoreSigned","keyPaths":[]}"#,
+            r#"{"type":"sigstoreSigned","keyData":"!"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","fulcio":{}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","keyType":"GPGKeys"}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"matchAny"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"matchExact","prefix":"a.io"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"exactReference","dockerReference":"a"}}"#,
+            r#"{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"remapIdentity","prefix":"a.io"}}"#,
+            r#"{"type":"signedBy","keyPath":"/k"}"#,
+            r#"{"type":"signedBy","keyType":"X","keyPath":"/k"}"#,
+            r#"{"type":"signedBy","keyType":"GPGKeys"}"#,
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        let accept = r#"[{"type":"insecureAcceptAnything"}]"#;
+        for bad in [
+            "{}".to_owned(),
+            r#"{"default":[]}"#.to_owned(),
+            format!(r#"{{"default":{accept},"default":{accept}}}"#),
+            format!(r#"{{"default":{accept},"defaults":{accept}}}"#),
+            format!(r#"{{"default":{accept},"transports":{{"docker":{{"a.io":[]}}}}}}"#),
+            format!(r#"{{"default":{accept},"transports":{{"oci":{{}},"oci":{{}}}}}}"#),
+            format!(
+                r#"{{"default":{accept},"transports":{{"docker":{{"a":{accept},"a":{accept}}}}}}}"#
+            ),
+            format!(r#"{{"default":{accept},"transports":{{"docker":{{"a*.io":{accept}}}}}}}"#),
+            format!(r#"{{"default":{accept},"transports":{{"oci":{{"a":{accept}}}}}}}"#),
+            format!(r#"{{"default":{accept},"transports":{{"oci":{{"/":{accept}}}}}}}"#),
+            format!(r#"{{"default":{accept},"transports":{{"oci":{{"/a/../b":{accept}}}}}}}"#),
+            format!(
+                r#"{{"default":{accept},"transports":{{"docker-archive":{{"/a":{accept}}}}}}}"#
+            ),
+            format!(r#"{{"default":{accept}}} more"#),
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_narrowest_scope_counts_and_no_other() {
+        let policy = parse(
+            br#"{"default":[{"type":"reject"}],"transports":{
+                "docker":{"":[{"type":"insecureAcceptAnything"}],"a.io/x":[{"type":"reject"}]},
+                "who-knows":{"what":[{"type":"reject"}]}}}"#,
+        );
+        let policy = policy.unwrap();
+        let accepts = |transport: &str, scopes: &[&str]| {
+            let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+            matches!(
+                policy.requirements(transport, &scopes),
+                [Requirement::Accept]
+            )
+        };
+        assert!(accepts("docker", &["a.io/y", "a.io", ""]));
+        assert!(!accepts("docker", &["a.io/x:1", "a.io/x", "a.io", ""]));
+        assert!(!accepts("oci", &[""]));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            drop(parse(&bytes));
+        }
+    }
+}
