@@ -2,7 +2,7 @@
 
 use crate::report;
 use anyhow::Result;
-use hostrun_image_store::{Store, Trust};
+use hostrun_image_store::{DriverName, Error, Store, Trust};
 use hostrun_runtime::Runtime;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ pub(crate) struct Globals {
     pub(crate) system_store: Option<PathBuf>,
     /// The policy for images that come in, instead of the host's.
     pub(crate) signature_policy: Option<PathBuf>,
+    /// What layers become from now on, where the caller says so.
+    pub(crate) storage_driver: Option<DriverName>,
     /// Whether containers go without a cgroup where none is to be had; unless said, for all but root.
     pub(crate) rootless: Option<bool>,
     /// A file that also gets the error.
@@ -87,6 +89,9 @@ impl Globals {
             None => trust,
         };
         let store = Store::open(&self.store)?.with_trust(trust);
+        if let Some(driver) = self.storage_driver {
+            store.set_driver(driver)?;
+        }
         let usual = (!self.store_given).then(|| Path::new(SYSTEM_STORE));
         Ok(match self.system_store.as_deref().or(usual) {
             Some(dir) => store.with_shipped(dir),
@@ -121,6 +126,7 @@ impl Globals {
             store_given: false,
             system_store: None,
             signature_policy: None,
+            storage_driver: None,
             rootless: None,
             log: None,
             log_json: false,
@@ -170,11 +176,12 @@ pub(crate) enum Words {
 
 /// Options that take a value. The last two are accepted as runc and its kin know them, and change
 /// nothing here.
-const VALUED: [&str; 10] = [
+const VALUED: [&str; 11] = [
     "--root",
     "--store",
     "--system-store",
     "--signature-policy",
+    "--storage-driver",
     "--log",
     "--log-format",
     "--cgroup-manager",
@@ -242,6 +249,11 @@ fn set(globals: &mut Globals, option: &str, value: &OsString) -> Result<()> {
                     )));
                 }
             };
+        }
+        "--storage-driver" => {
+            let driver = value.to_string_lossy().parse();
+            globals.storage_driver =
+                Some(driver.map_err(|error: Error| report::usage(error.to_string()))?);
         }
         "--cgroup-manager" => globals.systemd_cgroup = value == "systemd",
         "--rootless" => globals.rootless = yes_no_or_auto(value)?,

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::blobs::retry_on_rename;
 use crate::digest::Digest;
+use crate::driver::{self, Lower};
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::overlay::{Overlay, RootOptions};
 use crate::store::{Folder, Heir, ImageRecord, empty};
@@ -51,6 +52,7 @@ pub struct Container {
     id: ContainerId,
     dir: PathBuf,
     image: Digest,
+    /// The layers' folders, highest first.
     lower: Vec<PathBuf>,
 }
 
@@ -131,8 +133,10 @@ impl Container {
     /// `Unsupported` when the kernel has no overlayfs or the store's file system cannot carry
     /// one, `Denied` without CAP_SYS_ADMIN, `NotFound` when layers are gone.
     pub fn mount_root(&self, options: &RootOptions) -> Result<OwnedFd> {
+        let lower = self.lower.iter().map(|layer| driver::of(layer).root(layer));
+        let lower: Vec<Lower> = lower.collect::<Result<_>>()?;
         let overlay = Overlay {
-            lower: &self.lower,
+            lower: &lower,
             upper: &self.dir.join("upper"),
             work: &self.dir.join("work"),
             target: &self.dir,

@@ -1,7 +1,8 @@
 //! From a blob to a tar stream: size and digest of what is read, then inflate, then the digest of
 //! what comes out, with a limit on how much that may be.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -169,6 +170,8 @@ pub(crate) struct LayerStream<R: Read> {
     at: usize,
     /// What the blob came to, once the stream is at its end.
     blob: Option<(Digest, u64)>,
+    /// Gets all that comes out.
+    copy: Option<File>,
 }
 
 /// What both hashes of a layer came to.
@@ -209,13 +212,24 @@ impl<R: Read> LayerStream<R> {
             block: Block::default(),
             at: 0,
             blob: None,
+            copy: None,
         })
+    }
+
+    /// Writes all that comes out to a file as well, a block at a time.
+    pub(crate) fn copy_to(&mut self, file: File) {
+        self.copy = Some(file);
+    }
+
+    /// Reads to the end.
+    pub(crate) fn drain(&mut self) -> io::Result<()> {
+        drain(self)
     }
 
     /// Reads both streams to their ends and tells the sums.
     pub(crate) fn finish(mut self) -> Result<Sums> {
         let failed = |error| Error::from_io("read", String::new(), error);
-        drain(&mut self).map_err(failed)?;
+        self.drain().map_err(failed)?;
         let (blob, blob_size) = self
             .blob
             .ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
@@ -251,7 +265,12 @@ impl<R: Read> LayerStream<R> {
                 }
             }
         }
-        self.hasher.update(self.block.get());
+        let bytes = self.block.get();
+        self.hasher.update(bytes);
+        if let Some(file) = &mut self.copy {
+            let failed = |error| Error::from_io("write", "layer".to_owned(), error).into_io();
+            file.write_all(bytes).map_err(failed)?;
+        }
         Ok(())
     }
 }

@@ -31,6 +31,8 @@ mod container;
 mod decode;
 mod digest;
 mod docker;
+mod driver;
+mod erofs;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -53,6 +55,7 @@ mod unpack;
 
 pub use container::Container;
 pub use digest::{Algorithm, Digest};
+pub use driver::DriverName;
 pub use error::{Error, ErrorKind, Result};
 pub use image::{Image, Removed};
 pub use limits::Limits;

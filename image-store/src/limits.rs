@@ -38,6 +38,18 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For what was let in under the limits of its time.
+    pub(crate) fn none() -> Self {
+        Self {
+            entries: u64::MAX,
+            directory_bytes: u64::MAX,
+            layer_bytes: u64::MAX,
+            ratio_free_bytes: u64::MAX,
+            xattrs: usize::MAX,
+            ..Self::default()
+        }
+    }
+
     /// Most bytes that may come out of a blob of this size.
     pub(crate) fn output_of(&self, blob_size: u64) -> u64 {
         let by_ratio = blob_size

@@ -88,4 +88,9 @@ pub enum Progress<'a> {
         /// What, as one line.
         text: &'a str,
     },
+    /// Something about the whole load that the caller may want to know.
+    Note {
+        /// What, as one line.
+        text: &'a str,
+    },
 }

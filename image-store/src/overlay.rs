@@ -15,9 +15,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount, mount_change, open_tree,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
+    open_tree,
 };
 
+use crate::driver::Lower;
 use crate::error::{Error, ErrorKind, Result, errno_text, quoted};
 
 /// Longest value of an `fsconfig(2)` string, NUL not counted.
@@ -68,7 +70,7 @@ impl RootOptions {
 #[derive(Debug)]
 pub(crate) struct Overlay<'a> {
     /// Highest first.
-    pub(crate) lower: &'a [std::path::PathBuf],
+    pub(crate) lower: &'a [Lower],
     pub(crate) upper: &'a Path,
     pub(crate) work: &'a Path,
     /// A directory to mount on where the kernel cannot do without one.
@@ -106,9 +108,10 @@ impl Overlay<'_> {
     }
 
     fn add_layers(&self, context: &OwnedFd) -> std::result::Result<(), Errno> {
-        self.lower
-            .iter()
-            .try_for_each(|layer| set(context, "lowerdir+", layer))
+        self.lower.iter().try_for_each(|layer| match layer {
+            Lower::Directory(path) => set(context, "lowerdir+", path),
+            Lower::Mount(fd) => fsconfig_set_fd(context, "lowerdir+", fd.as_fd()),
+        })
     }
 
     /// The way of older kernels.
@@ -130,7 +133,11 @@ impl Overlay<'_> {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private)?;
         // Opened only now: a descriptor from the other namespace is no place to mount on or from.
-        let lower = self.lower.iter().map(|path| open_path(path));
+        let lower = self.lower.iter().map(|layer| match layer {
+            Lower::Directory(path) => open_path(path),
+            // Kernels that need this way do not mount such layers at all.
+            Lower::Mount(_) => Err(Errno::OPNOTSUPP),
+        });
         let lower: Vec<OwnedFd> = lower.collect::<std::result::Result<_, Errno>>()?;
         let (upper, work) = (open_path(self.upper)?, open_path(self.work)?);
         let target = open_path(self.target)?;
@@ -205,7 +212,7 @@ fn descriptor_path(fd: &OwnedFd) -> String {
 }
 
 /// The last message the kernel left in the context: `e overlay: …`.
-fn kernel_words(context: &OwnedFd) -> Option<Vec<u8>> {
+pub(crate) fn kernel_words(context: &OwnedFd) -> Option<Vec<u8>> {
     let mut last = None;
     let mut buffer = vec![0; 512];
     while let Ok(count) = rustix::io::read(context, &mut buffer) {
@@ -233,11 +240,12 @@ mod tests {
             std::fs::create_dir(&path).unwrap();
             path
         };
-        let lower: Vec<_> = (0..140).map(|n| make(&format!("layer,{n}:x"))).collect();
-        for (n, path) in lower.iter().enumerate() {
+        let paths: Vec<_> = (0..140).map(|n| make(&format!("layer,{n}:x"))).collect();
+        for (n, path) in paths.iter().enumerate() {
             std::fs::write(path.join("top"), n.to_string()).unwrap();
             std::fs::write(path.join(format!("f{n}")), "").unwrap();
         }
+        let lower: Vec<_> = paths.into_iter().map(Lower::Directory).collect();
         let (upper, work) = (make("upper"), make("work"));
         let overlay = Overlay {
             lower: &lower,
@@ -264,7 +272,8 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let (lower, proc) = ([dir.path().to_owned()], Path::new("/proc/self"));
+        let lower = [Lower::Directory(dir.path().to_owned())];
+        let proc = Path::new("/proc/self");
         let overlay = Overlay {
             lower: &lower,
             upper: proc,
@@ -285,7 +294,7 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let lower = [dir.path().join("gone")];
+        let lower = [Lower::Directory(dir.path().join("gone"))];
         let overlay = Overlay {
             lower: &lower,
             upper: dir.path(),

@@ -121,6 +121,7 @@ pub(super) fn options(platform: Option<Platform>, quiet: bool) -> LoadOptions {
         Progress::Warning { diff_id, text } => {
             report::warn(&format!("layer {}: {text}", diff_id.short()));
         }
+        Progress::Note { text } => report::warn(text),
         // A layer the store has is only verified: nothing to tell.
         Progress::LayerStarted {
             diff_id,

@@ -10,6 +10,7 @@ Before the command:
   --store DIR      Images and containers [default: /var/lib/hostrun]
   --system-store DIR  Images that came with the system [default: /usr/share/hostrun]
   --signature-policy FILE  Which images are let in [default: /etc/hostrun/policy.json]
+  --storage-driver D  dirs or erofs: what layers become that are loaded from now on
   --log FILE       Write errors to FILE too
   --log-format F   text or json
   --debug          Tell each stage of a start
@@ -84,6 +85,7 @@ pub(crate) fn tree() -> clap::Command {
             "" => arg.action(clap::ArgAction::SetTrue),
             "DIR" => arg.value_name(value).value_hint(clap::ValueHint::DirPath),
             "FILE" => arg.value_name(value).value_hint(clap::ValueHint::FilePath),
+            "DRIVER" => arg.value_name(value).value_parser(["dirs", "erofs"]),
             _ => arg.value_name(value).value_parser(["text", "json"]),
         }
     };
@@ -102,6 +104,11 @@ pub(crate) fn tree() -> clap::Command {
             "signature-policy",
             "FILE",
             "Which images are let in",
+        ))
+        .arg(global(
+            "storage-driver",
+            "DRIVER",
+            "What layers become that are loaded from now on: dirs or erofs",
         ))
         .arg(global("log", "FILE", "Write errors to FILE too"))
         .arg(global("log-format", "FORMAT", "How FILE is written"))

@@ -1,6 +1,6 @@
 //! Images go out: [`Store::save`] and [`Store::save_layout`].
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::Store;
@@ -82,16 +82,15 @@ fn save_layer(
     if options.gzip {
         return save_compressed(shelf, layer, work, saver);
     }
-    let mut count = Count(0);
-    shelf.layer_size(layer, &mut count)?;
+    let size = shelf.layer_size(layer)?;
     if !saver.has(layer) {
-        saver.stream(layer, count.0, |sink| {
+        saver.stream(layer, size, |sink| {
             shelf.layer_tar(layer, None, sink).map(drop)
         })?;
     }
     Ok(LayerFile {
         digest: layer.clone(),
-        size: count.0,
+        size,
         gzip: false,
     })
 }
@@ -119,18 +118,4 @@ fn save_compressed(
         saver.copy(&saved, &mut file)?;
     }
     Ok(saved)
-}
-
-/// Counts bytes.
-pub(super) struct Count(pub(super) u64);
-
-impl Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

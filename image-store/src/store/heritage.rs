@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::disk::Folder;
 use super::record::{Heir, LayerRecord, PathBytes};
 use crate::blobs::retry_on_rename;
 use crate::error::{At, Result};
@@ -28,7 +28,12 @@ const DEFAULT: RootAttributes = RootAttributes {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) record: LayerRecord,
-    pub(super) fs: Folder,
+    pub(super) root: OwnedFd,
+}
+
+/// Whether any layer has directories that are to be looked up.
+pub(super) fn is_needed(layers: &[LayerRecord]) -> bool {
+    layers.len() > 1 && layers.iter().any(|layer| !layer.implied.is_empty())
 }
 
 /// A directory on the way from the top to the one looked at.
@@ -51,9 +56,6 @@ struct Here {
 /// The directories that need attributes of a lower layer, parents first. Layers lowest first.
 pub(super) fn settle(layers: &[View]) -> Result<Vec<Heir>> {
     let implied: Vec<BTreeSet<&[u8]>> = layers.iter().map(implied_of).collect();
-    if layers.len() < 2 || implied.iter().all(BTreeSet::is_empty) {
-        return Ok(Vec::new());
-    }
     let mut heirs: BTreeMap<&[u8], RootAttributes> = BTreeMap::new();
     let top = vec![
         Here {
@@ -140,7 +142,7 @@ fn look(layer: &View, above: Here, path: &[u8]) -> Result<Here> {
     let subject = OsStr::from_bytes(path);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let fs = layer.fs.fd();
+    let fs = &layer.root;
     let opened = retry_on_rename(|| rustix::fs::openat2(fs, path, flags, Mode::empty(), resolve));
     let fd = match opened {
         Ok(fd) => fd,

@@ -1,20 +1,21 @@
 //! From a candidate to an image of the store.
 //!
-//! The order is the promise: everything is written below `tmp`, then one `syncfs`, then renames,
+//! The order is the promise: everything is written below `tmp`, then synced, then renamed,
 //! then the directories are synced; layers before blobs before the image before its names. What is
 //! visible is whole, and a cut at any point leaves garbage but no dangling name.
 //!
 //! Layers are independent of each other (the key is the diffID alone), so [`Ingest::layers`] is
 //! where they will be unpacked side by side.
 
-use rustix::fs::{Mode, RenameFlags};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::Store;
-use super::content::kept_name;
 use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
-use super::record::{self, Change, ImageRecord, LayerRecord, PathBytes};
+use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
 use super::side::{Seat, side_by_side};
 use super::sums::{check, check_blob};
 use super::workspace::Workspace;
@@ -22,13 +23,12 @@ use crate::blobs::{Blobs, Section};
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
+use crate::driver::{self, Dirs, Driver, DriverName, Erofs, Job, Made, kept_name};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::Image;
 use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
-use crate::recipe::Recorder;
-use crate::tape::Streamed;
-use crate::unpack::{RootAttributes, Site, Unpacked, unpack};
+use crate::unpack::{RootAttributes, Unpacked};
 
 /// Bytes of a blob below which a second thread costs more than it gives.
 const WORTH_A_THREAD: u64 = 4 << 20;
@@ -39,6 +39,7 @@ pub(super) struct Ingest<'a> {
     blobs: &'a Blobs,
     options: &'a LoadOptions,
     work: Workspace,
+    tried: Mutex<Option<&'static dyn Driver>>,
 }
 
 /// A layer ready to be renamed into place.
@@ -46,6 +47,8 @@ struct Fresh {
     record: LayerRecord,
     /// Its name in the workspace.
     name: String,
+    /// Whether its large files are on the disk.
+    is_synced: bool,
 }
 
 impl<'a> Ingest<'a> {
@@ -60,6 +63,7 @@ impl<'a> Ingest<'a> {
             blobs,
             options,
             work,
+            tried: Mutex::new(None),
         })
     }
 
@@ -200,22 +204,24 @@ impl<'a> Ingest<'a> {
         self.check_space(layer.size)?;
         let name = self.work.fresh_name();
         let folder = self.work.make_folder(&name)?;
-        let root = Folder::open_or_make(folder.path().join("fs"))?;
-        rustix::fs::fchmod(root.fd(), Mode::from_raw_mode(0o755)).at("change mode", root.path())?;
-        let scrap = self.work.make_folder(&self.work.fresh_name())?;
-        let mut stream = self.stream(layer, apart)?;
-        let recipe = Recorder::new(Streamed(&mut stream), folder.create("recipe")?);
-        let site = Site {
-            root: root.fd(),
-            scrap: scrap.fd(),
-            seat,
+        let mut driver = self.driver()?;
+        let mut made = self.make(driver, layer, apart, seat, &folder)?;
+        if let Made::Odd(why) = made {
+            let text = format!("it becomes a directory: {why}");
+            self.options.report(&Progress::Warning {
+                diff_id: &layer.diff_id,
+                text: &text,
+            });
+            driver = &Dirs;
+            made = self.make(driver, layer, apart, seat, &folder)?;
+        }
+        let Made::Layer(unpacked) = made else {
+            return Err(Error::corrupt("unpack", "", "it has no form"));
         };
-        let (unpacked, recipe) = unpack(recipe, site, self.limits())?;
-        recipe.finish().at("write", folder.path().join("recipe"))?;
-        check(layer, &stream.finish()?)?;
         if !unpacked.straight {
             self.keep_blob(layer, &folder)?;
         }
+        driver.complete(&folder, &unpacked)?;
         self.warn(layer, &unpacked);
         let record = layer_record(&layer.diff_id, unpacked);
         folder.write("meta.json", &record::encode(&record)?)?;
@@ -223,7 +229,52 @@ impl<'a> Ingest<'a> {
         if let Some(mark) = mark_name(layer) {
             from.write(&mark, b"")?;
         }
-        Ok(Fresh { record, name })
+        Ok(Fresh {
+            record,
+            name,
+            is_synced: driver.is_synced(),
+        })
+    }
+
+    /// Unpacks a layer into one form and checks what it came to.
+    fn make(
+        &self,
+        driver: &'static dyn Driver,
+        layer: &LayerBlob,
+        apart: bool,
+        seat: Seat,
+        folder: &Folder,
+    ) -> Result<Made> {
+        let scrap = self.work.make_folder(&self.work.fresh_name())?;
+        let mut stream = self.stream(layer, apart)?;
+        let job = Job {
+            folder,
+            scrap: &scrap,
+            diff_id: &layer.diff_id,
+            seat,
+            limits: self.limits(),
+        };
+        let made = driver.unpack(&mut stream, &job)?;
+        check(layer, &stream.finish()?)?;
+        Ok(made)
+    }
+
+    /// What new layers become. Whether that can be mounted here is tried once, when it is known that
+    /// there is one.
+    fn driver(&self) -> Result<&'static dyn Driver> {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = *tried {
+            return Ok(driver);
+        }
+        let mut name = self.store.driver()?;
+        if name == DriverName::Erofs
+            && let Err(error) = Erofs::probe(&self.work)
+        {
+            let text = format!("layers become directories, erofs does not work here: {error}");
+            self.options.report(&Progress::Note { text: &text });
+            name = DriverName::Dirs;
+        }
+        Ok(*tried.insert(name.driver()))
     }
 
     /// A directory that has not all its tar had cannot give it back: the blob itself is kept.
@@ -263,17 +314,25 @@ impl<'a> Ingest<'a> {
         Err(Error::new(ErrorKind::NoSpace, "unpack", "", cause))
     }
 
-    /// One sync for all layers.
+    /// One sync for all layers, or one for each small file where no more is left to do.
     fn sync(&self, fresh: &[Fresh]) -> Result<()> {
-        if fresh.is_empty() {
-            return Ok(());
+        if fresh.iter().any(|layer| !layer.is_synced) {
+            return rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path());
         }
-        rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path())
+        for layer in fresh {
+            let folder = Folder::open(self.work.path().join(&layer.name))?;
+            if let Some(record) = folder.file("meta.json")? {
+                rustix::fs::fsync(record).at("sync", folder.path())?;
+            }
+            Folder::open(folder.path().join("from"))?.sync()?;
+            folder.sync()?;
+        }
+        Ok(())
     }
 
     fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
         let layers = &self.store.own.layers;
-        for Fresh { record, name } in fresh {
+        for Fresh { record, name, .. } in fresh {
             let to = record.diff_id.file_name();
             let flags = RenameFlags::NOREPLACE;
             match rustix::fs::renameat_with(self.work.fd(), name, layers.fd(), &to, flags) {
@@ -293,13 +352,13 @@ impl<'a> Ingest<'a> {
 
     fn record(&self, candidate: &Candidate, fresh: &[Fresh]) -> Result<ImageRecord> {
         let diff_ids = &candidate.config.diff_ids;
-        let layers = diff_ids.iter().map(|diff_id| self.view(diff_id, fresh));
-        let layers: Vec<heritage::View> = layers.collect::<Result<_>>()?;
-        let records = || layers.iter().map(|layer| &layer.record);
-        let root = records().rev().find_map(|record| record.root);
-        let hidden = records()
-            .rposition(|record| record.opaque_root)
-            .unwrap_or(0);
+        let layers = diff_ids
+            .iter()
+            .map(|diff_id| self.layer_record(diff_id, fresh));
+        let layers: Vec<LayerRecord> = layers.collect::<Result<_>>()?;
+        let root = layers.iter().rev().find_map(|record| record.root);
+        let hidden = layers.iter().rposition(|record| record.opaque_root);
+        let hidden = hidden.unwrap_or(0);
         Ok(ImageRecord {
             version: record::version(),
             config: candidate.config_blob.digest.clone(),
@@ -314,25 +373,40 @@ impl<'a> Ingest<'a> {
                 uid: 0,
                 gid: 0,
             }),
-            size: records().fold(0, |sum, record| sum.saturating_add(record.bytes)),
-            directories: heritage::settle(layers.get(hidden..).unwrap_or_default())?,
+            size: layers
+                .iter()
+                .fold(0, |sum, record| sum.saturating_add(record.bytes)),
+            directories: self.heirs(layers.get(hidden..).unwrap_or_default(), fresh)?,
         })
     }
 
-    /// A layer of the image, be it in the store already or still in the workspace.
-    fn view(&self, diff_id: &Digest, fresh: &[Fresh]) -> Result<heritage::View> {
+    fn layer_record(&self, diff_id: &Digest, fresh: &[Fresh]) -> Result<LayerRecord> {
         let fresh = fresh.iter().find(|fresh| fresh.record.diff_id == *diff_id);
-        let (record, dir) = match fresh {
-            Some(fresh) => (fresh.record.clone(), self.work.path().join(&fresh.name)),
-            None => (
-                self.store.own.layer_record(diff_id)?,
-                self.store.own.layer_path(diff_id),
-            ),
+        match fresh {
+            Some(fresh) => Ok(fresh.record.clone()),
+            None => self.store.own.layer_record(diff_id),
+        }
+    }
+
+    /// Layers of the image, be they in the store already or still in the workspace.
+    fn heirs(&self, layers: &[LayerRecord], fresh: &[Fresh]) -> Result<Vec<Heir>> {
+        if !heritage::is_needed(layers) {
+            return Ok(Vec::new());
+        }
+        let view = |record: &LayerRecord| {
+            let diff_id = &record.diff_id;
+            let fresh = fresh.iter().find(|fresh| fresh.record.diff_id == *diff_id);
+            let folder = match fresh {
+                Some(fresh) => self.work.path().join(&fresh.name),
+                None => self.store.own.layer_path(diff_id),
+            };
+            Ok(heritage::View {
+                record: record.clone(),
+                root: driver::of(&folder).root(&folder)?.open()?,
+            })
         };
-        Ok(heritage::View {
-            record,
-            fs: Folder::open(dir.join("fs"))?,
-        })
+        let views: Vec<heritage::View> = layers.iter().map(view).collect::<Result<_>>()?;
+        heritage::settle(&views)
     }
 
     fn limits(&self) -> &Limits {

@@ -27,8 +27,9 @@ pub use names::GenerationInfo;
 pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
 pub(crate) use side::Seat;
+pub(crate) use tree::fingerprint;
 pub use verification::{Damage, Part, Repaired, Verified};
-pub(crate) use workspace::empty;
+pub(crate) use workspace::{Workspace, empty};
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -37,6 +38,7 @@ use crate::blobs::Blobs;
 use crate::candidate::{self, Candidate, Found, Wish};
 use crate::container::{Container, ContainerId};
 use crate::digest::Digest;
+use crate::driver::DriverName;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::image::{Image, Removed};
 use crate::load::LoadOptions;
@@ -46,8 +48,7 @@ use crate::trust::{self, Origin, Subject, Trust};
 use disk::Lock;
 use ingest::Ingest;
 use record::Format;
-use shelf::{Shelf, check_format, is_no_directory};
-use workspace::Workspace;
+use shelf::{Shelf, is_no_directory, read_format};
 
 /// Largest record or configuration of ours, in bytes: with room over what a load lets in.
 const RECORD_MAX: u64 = 128 << 20;
@@ -111,7 +112,7 @@ impl Store {
         top.make_private()?;
         let is_new = !top.contains("format")?;
         if !is_new {
-            check_format(&top)?;
+            read_format(&top)?;
         }
         let folder = |name: &str| Folder::open_or_make(top.path().join(name));
         let store = Self {
@@ -127,10 +128,33 @@ impl Store {
         if is_new {
             store.fill_spare()?;
             let work = Workspace::new(&store.tmp)?;
-            let format = record::encode(&Format::current())?;
+            let format = record::encode(&Format::with(DriverName::Dirs))?;
             store.top.stage("format", &format, &work)?.commit(&work)?;
         }
         Ok(store)
+    }
+
+    /// What layers become that are loaded from now on.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`, `Unsupported`.
+    pub fn driver(&self) -> Result<DriverName> {
+        read_format(&self.top)
+    }
+
+    /// Says what layers become that are loaded from now on. Those the store has stay as they are,
+    /// and images may have layers of both kinds.
+    ///
+    /// # Errors
+    /// `Denied`, `NoSpace`, `Io`.
+    pub fn set_driver(&self, driver: DriverName) -> Result<()> {
+        let _lock = Lock::exclusive(&self.top)?;
+        if self.driver()? == driver {
+            return Ok(());
+        }
+        let work = Workspace::new(&self.tmp)?;
+        let format = record::encode(&Format::with(driver))?;
+        self.top.stage("format", &format, &work)?.commit(&work)
     }
 
     /// The store that came with the system, opened when it is first asked for.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::driver::DriverName;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::reference::Reference;
 use crate::unpack::RootAttributes;
@@ -20,17 +21,17 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    pub(crate) fn current() -> Self {
+    pub(crate) fn with(driver: DriverName) -> Self {
         Self {
             version: VERSION,
-            driver: "dirs".to_owned(),
+            driver: driver.name().to_owned(),
         }
     }
 
-    /// Refuses a store some other version wrote.
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.version == VERSION && self.driver == "dirs" {
-            return Ok(());
+    /// What new layers become; refuses a store some other version wrote.
+    pub(crate) fn check(&self) -> Result<DriverName> {
+        if let (VERSION, Ok(driver)) = (self.version, self.driver.parse()) {
+            return Ok(driver);
         }
         let cause = format!(
             "version {} with driver {}",
@@ -259,10 +260,12 @@ mod tests {
         for text in [
             r#"{"version":1,"driver":"dirs"}"#,
             r#"{"version":3,"driver":"dirs"}"#,
-            r#"{"version":2,"driver":"erofs"}"#,
+            r#"{"version":2,"driver":"other"}"#,
         ] {
             assert!(decode::<Format>(text.as_bytes()).unwrap().check().is_err());
         }
-        assert!(Format::current().check().is_ok());
+        for driver in [DriverName::Dirs, DriverName::Erofs] {
+            assert_eq!(Format::with(driver).check().unwrap(), driver);
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::record::{self, Format, Generation, ImageRecord, LayerRecord};
 use crate::candidate::Blob;
 use crate::config;
 use crate::digest::{Algorithm, Digest};
+use crate::driver::DriverName;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::image::Image;
 use crate::reference::Reference;
@@ -70,7 +71,7 @@ impl Shelf {
             let subject = quoted(top.path());
             return Err(Error::new(ErrorKind::Denied, "open", subject, cause));
         }
-        check_format(&top)?;
+        read_format(&top)?;
         Self::open(top.path()).map(Some)
     }
 
@@ -124,12 +125,18 @@ impl Shelf {
         self.layers.path().join(diff_id.file_name())
     }
 
-    /// The directories of an image, highest first, without those a higher one hides whole.
+    /// The layers of an image, highest first, without those a higher one hides whole. One that comes
+    /// twice counts where it is highest: overlayfs takes no directory twice, and all that is in the
+    /// lower one, the higher one says again.
     pub(super) fn lower(&self, record: &ImageRecord) -> Vec<PathBuf> {
-        let shown = record.layers.iter().skip(record.hidden).rev();
-        shown
-            .map(|diff_id| self.layer_path(diff_id).join("fs"))
-            .collect()
+        let mut shown: Vec<&Digest> = Vec::new();
+        for diff_id in record.layers.iter().skip(record.hidden).rev() {
+            if !shown.contains(&diff_id) {
+                shown.push(diff_id);
+            }
+        }
+        let path = |diff_id| self.layer_path(diff_id);
+        shown.into_iter().map(path).collect()
     }
 
     pub(super) fn image_ids(&self) -> Result<Vec<Digest>> {
@@ -166,7 +173,8 @@ impl Shelf {
     }
 }
 
-pub(super) fn check_format(top: &Folder) -> Result<()> {
+/// What new layers become; refuses a store some other version made.
+pub(super) fn read_format(top: &Folder) -> Result<DriverName> {
     let bytes = top.read("format", RECORD_MAX)?;
     let format: Format =
         record::decode(&bytes).map_err(|error| error.within(&quoted(top.path().join("format"))))?;

@@ -17,7 +17,7 @@ const MARKS: [&str; 2] = ["trusted.overlay.opaque", "security.capability"];
 /// A digest over names, types, modes, owners, times, links and contents of all below a directory.
 ///
 /// Directories are gone through from a list, not by recursion: depth is an image's word.
-pub(super) fn fingerprint(root: BorrowedFd<'_>) -> Result<Digest> {
+pub(crate) fn fingerprint(root: BorrowedFd<'_>) -> Result<Digest> {
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut todo: Vec<Vec<u8>> = vec![b".".to_vec()];
     // Names of files with more than one link, by their number: linked files are the same file.

@@ -29,13 +29,17 @@ pub(crate) trait Tape: BufRead {
 pub(crate) struct Streamed<R>(pub(crate) R);
 
 impl<R: BufRead> Tape for Streamed<R> {
-    fn skip(&mut self, count: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut self.0.by_ref().take(count), &mut io::sink())?;
-        if skipped == count {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+    fn skip(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let ready = self.fill_buf()?.len();
+            if ready == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let part = ready.min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.consume(part);
+            count -= part as u64;
         }
+        Ok(())
     }
 }
 

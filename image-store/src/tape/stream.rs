@@ -22,6 +22,8 @@ pub(crate) struct EntryStream<T> {
     /// Data of the current entry not yet read, then zeros up to the block.
     remaining: u64,
     padding: u64,
+    /// Whether only zeros stood between the data of files and the next block.
+    is_clean: bool,
     /// The name of the entry at hand, for messages.
     current: Vec<u8>,
 }
@@ -47,6 +49,7 @@ impl<T: Tape> EntryStream<T> {
             position: 0,
             remaining: 0,
             padding: 0,
+            is_clean: true,
             current: Vec::new(),
         }
     }
@@ -64,6 +67,11 @@ impl<T: Tape> EntryStream<T> {
         self.position
     }
 
+    /// Whether what fills files up to whole blocks was zeros so far, as it should be.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_clean
+    }
+
     /// The next entry; what was left of the last one is passed over.
     pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>> {
         self.pass(self.remaining)?;
@@ -74,7 +82,7 @@ impl<T: Tape> EntryStream<T> {
             // whether it is whole.
             return Ok(None);
         }
-        self.pass(padding)?;
+        self.pass_padding(padding)?;
         let mut pending = Pending::default();
         loop {
             let Some(block) = self.header_block()? else {
@@ -347,6 +355,15 @@ impl<T: Tape> EntryStream<T> {
                 .map_err(|error| fault(&self.current, error))?;
             self.position += count;
         }
+        Ok(())
+    }
+
+    fn pass_padding(&mut self, count: u64) -> Result<()> {
+        let mut block = [0; BLOCK];
+        let count = usize::try_from(count).unwrap_or(BLOCK);
+        let bytes = block.get_mut(..count).unwrap_or_default();
+        self.fill(bytes)?;
+        self.is_clean &= bytes.iter().all(|byte| *byte == 0);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
-pub(super) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
 /// Most directories kept open: entries come depth first, and few trees are deeper.
 const OPEN_MAX: usize = 12;
@@ -40,7 +40,8 @@ pub(super) struct Confined<'a> {
     redirected: u64,
     /// Things of this layer that other things of it took the place of.
     replaced: u64,
-    opaque_root: bool,
+    /// Directories that hide the lower layers' ones.
+    opaque: BTreeSet<Vec<u8>>,
 }
 
 /// An open directory of the layer.
@@ -63,7 +64,7 @@ impl<'a> Confined<'a> {
             held: 0,
             redirected: 0,
             replaced: 0,
-            opaque_root: false,
+            opaque: BTreeSet::new(),
         }
     }
 
@@ -88,8 +89,14 @@ impl<'a> Confined<'a> {
         &self.implied
     }
 
+    /// Overlayfs does not look at the mark on a layer's own root; the mount leaves the lower layers
+    /// out instead.
     pub(super) fn is_opaque_root(&self) -> bool {
-        self.opaque_root
+        self.opaque.contains(&b""[..])
+    }
+
+    pub(super) fn opaque(&self) -> &BTreeSet<Vec<u8>> {
+        &self.opaque
     }
 
     /// An entry now describes this directory.
@@ -193,7 +200,7 @@ impl<'a> Confined<'a> {
         self.forget();
         rustix::fs::unlinkat(at, os(part), AtFlags::empty()).at("remove", os(path))?;
         let fd = self.make_implied(at, part, path)?;
-        mark_opaque(&fd, path)?;
+        self.set_opaque(path);
         Ok(fd)
     }
 
@@ -249,15 +256,16 @@ impl<'a> Confined<'a> {
 
     /// Hides everything the lower layers have in this directory.
     pub(super) fn make_opaque(&mut self, path: &[u8]) -> Result<()> {
-        if path.is_empty() {
-            // Overlayfs does not look at the mark on a layer's own root; the mount leaves the
-            // lower layers out instead.
-            self.opaque_root = true;
+        self.parent(path)?;
+        self.set_opaque(path);
+        Ok(())
+    }
+
+    /// The same for one that is known to be there.
+    pub(super) fn set_opaque(&mut self, path: &[u8]) {
+        if self.opaque.insert(path.to_vec()) {
+            self.held += path.len() as u64;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let at = &self.parent(path)?.fd;
-        let fd = rustix::fs::openat(at, ".", flags, Mode::empty()).at("open", os(path))?;
-        mark_opaque(&fd, path)
     }
 }
 
@@ -285,9 +293,22 @@ pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
-/// Marks a directory as hiding the lower layers' one.
-pub(super) fn mark_opaque(fd: &OwnedFd, path: &[u8]) -> Result<()> {
-    rustix::fs::fsetxattr(fd, OPAQUE_XATTR, b"y", rustix::fs::XattrFlags::empty())
-        .at("mark as opaque", os(path))
-        .map_err(|error| error.with_hint("the store's file system must keep trusted.* attributes"))
+/// Marks directories of a layer as hiding the lower layers' ones, which only `CAP_SYS_ADMIN` may.
+/// What became something else later in the layer hides them anyway.
+pub(crate) fn mark_opaque(root: BorrowedFd<'_>, paths: &[Vec<u8>]) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    for path in paths {
+        let fd = match open_at(root, path, flags, resolve) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+            Err(errno) => return Err(errno).at("open", os(path)),
+        };
+        rustix::fs::fsetxattr(&fd, OPAQUE_XATTR, b"y", rustix::fs::XattrFlags::empty())
+            .at("mark as opaque", os(path))
+            .map_err(|error| {
+                error.with_hint("the store's file system must keep trusted.* attributes")
+            })?;
+    }
+    Ok(())
 }

@@ -24,6 +24,9 @@ use place::Place;
 use writer::Writer;
 
 pub(crate) use compare::compare;
+pub(crate) use confine::{OPAQUE_XATTR, mark_opaque};
+pub(crate) use place::{components, join, link_target};
+pub(crate) use xattr::{Verdict, verdict};
 
 /// Most warnings kept of one layer.
 const WARNINGS_MAX: usize = 20;
@@ -36,8 +39,18 @@ pub(crate) struct RootAttributes {
     pub(crate) gid: u32,
 }
 
+impl RootAttributes {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self {
+            mode: entry.mode,
+            uid: entry.uid,
+            gid: entry.gid,
+        }
+    }
+}
+
 /// What unpacking a layer came to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     /// Bytes of file data.
@@ -48,6 +61,9 @@ pub(crate) struct Unpacked {
     pub(crate) opaque_root: bool,
     /// Directories that exist only because something is in them.
     pub(crate) implied: Vec<Vec<u8>>,
+    /// Directories that hide the lower layers' ones, for [`mark_opaque`]: who unpacks need not have
+    /// the right to mark them.
+    pub(crate) opaque: Vec<Vec<u8>>,
     /// Whether every name led where it reads and was taken once: then the directory still has all
     /// that the tar brought.
     pub(crate) straight: bool,
@@ -55,14 +71,14 @@ pub(crate) struct Unpacked {
 }
 
 /// What was left out of a layer or bent, for the caller to show.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Warnings {
     pub(crate) texts: Vec<String>,
     pub(crate) more: u64,
 }
 
 impl Warnings {
-    fn push(&mut self, text: String) {
+    pub(crate) fn push(&mut self, text: String) {
         if self.texts.len() < WARNINGS_MAX {
             self.texts.push(text);
         } else {
@@ -81,36 +97,75 @@ pub(crate) struct Site<'a> {
     pub(crate) seat: Seat,
 }
 
+/// What the entries of a layer are made into.
+pub(crate) trait Target<T: Tape> {
+    /// Bytes of directory names kept in memory so far.
+    fn held(&self) -> u64;
+
+    /// The entry of the top directory.
+    fn root(&mut self, entry: &Entry) -> Result<()>;
+
+    /// Any entry with a name.
+    fn entry(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        stream: &mut EntryStream<T>,
+    ) -> Result<()>;
+
+    /// `.wh.NAME`. It is about lower layers: an entry of this layer under the name stays, and a
+    /// directory then hides the lower one.
+    fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()>;
+
+    /// `.wh..wh..opq`
+    fn opaque(&mut self, path: &[u8]) -> Result<()>;
+}
+
 /// Unpacks a layer. The tape comes back, read as far as the archive goes.
 pub(crate) fn unpack<T: Tape>(tape: T, site: Site<'_>, limits: &Limits) -> Result<(Unpacked, T)> {
     let mut stream = EntryStream::new(tape);
     let mut writer = Writer::new(site);
-    let mut entries = 0_u64;
-    while let Some(entry) = stream.next_entry()? {
-        entries += 1;
-        check_limits(&entry, entries, writer.held(), limits)?;
-        put(&mut writer, &entry, &mut stream)
-            .map_err(|error| error.about(&format!("entry {}", quoted_bytes(&entry.path))))?;
-    }
+    let entries = fill(&mut writer, &mut stream, limits)?;
     let mut unpacked = writer.finish()?;
     unpacked.entries = entries;
     Ok((unpacked, stream.into_tape()))
 }
 
-fn put<T: Tape>(writer: &mut Writer<'_>, entry: &Entry, stream: &mut EntryStream<T>) -> Result<()> {
+/// Gives all entries of a layer to what becomes of them, each checked; how many there were.
+pub(crate) fn fill<T: Tape>(
+    target: &mut impl Target<T>,
+    stream: &mut EntryStream<T>,
+    limits: &Limits,
+) -> Result<u64> {
+    let mut entries = 0_u64;
+    while let Some(entry) = stream.next_entry()? {
+        entries += 1;
+        check_limits(&entry, entries, target.held(), limits)?;
+        put(target, &entry, stream)
+            .map_err(|error| error.about(&format!("entry {}", quoted_bytes(&entry.path))))?;
+    }
+    Ok(entries)
+}
+
+fn put<T: Tape>(
+    target: &mut impl Target<T>,
+    entry: &Entry,
+    stream: &mut EntryStream<T>,
+) -> Result<()> {
     let place = Place::of(&entry.path).map_err(refuse)?;
     let is_file = matches!(entry.kind, EntryKind::File { .. });
     match place {
         Place::Root => match entry.kind {
-            EntryKind::Directory => writer.root(entry),
+            EntryKind::Directory => target.root(entry),
             _ => Err(refuse("the root is not a directory")),
         },
         Place::Opaque { .. } | Place::Whiteout { .. } if !is_file => {
             Err(refuse("a whiteout that is not a file"))
         }
-        Place::Opaque { parent } => writer.opaque(&parent),
-        Place::Whiteout { parent, name } => writer.whiteout(&parent, &name),
-        Place::Below { parent, name } => writer.entry(&parent, &name, entry, stream),
+        Place::Opaque { parent } => target.opaque(&parent),
+        Place::Whiteout { parent, name } => target.whiteout(&parent, &name),
+        Place::Below { parent, name } => target.entry(&parent, &name, entry, stream),
     }
 }
 

@@ -63,7 +63,7 @@ impl Place {
 
 /// The target of a hard link: plain components only, so that it cannot be anywhere else than it
 /// says.
-pub(super) fn link_target(path: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+pub(crate) fn link_target(path: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Fault> {
     let mut parts = components(path);
     if parts.iter().any(|part| *part == b"..") {
         return Err("hard link target contains '..'");
@@ -73,14 +73,14 @@ pub(super) fn link_target(path: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Fault> {
 }
 
 /// The parts of a path without empty ones and `.`.
-pub(super) fn components(path: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn components(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/')
         .filter(|part| !matches!(part, [] | [b'.']))
         .collect()
 }
 
 /// `parent/name`
-pub(super) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() {
         name.to_vec()
     } else {

@@ -11,11 +11,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::confine::{Confined, Parent, is_whiteout, lookup, mark_opaque};
+use super::confine::{Confined, Parent, is_whiteout, lookup};
 use super::data::{copy, copy_sparse};
 use super::place::{join, link_target, os};
 use super::xattr::{Verdict, verdict};
-use super::{RootAttributes, Site, Unpacked, Warnings, refuse};
+use super::{RootAttributes, Site, Target, Unpacked, Warnings, refuse};
 use crate::error::{At, Result, quoted_bytes};
 use crate::tape::{Device, Entry, EntryKind, EntryStream, SparseMap, Tape, Time};
 
@@ -55,81 +55,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Bytes of names kept in memory so far.
-    pub(super) fn held(&self) -> u64 {
-        self.held + self.dir.held()
-    }
-
-    /// The entry of the top directory.
-    pub(super) fn root(&mut self, entry: &Entry) -> Result<()> {
-        self.root = Some(RootAttributes {
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-        });
-        let root = self.dir.root();
-        self.describe(root, entry, false)?;
-        self.times.insert(Vec::new(), entry.mtime);
-        Ok(())
-    }
-
-    /// Any entry with a name.
-    pub(super) fn entry<T: Tape>(
-        &mut self,
-        parent: &[u8],
-        name: &[u8],
-        entry: &Entry,
-        stream: &mut EntryStream<T>,
-    ) -> Result<()> {
-        match &entry.kind {
-            EntryKind::Directory => self.directory(parent, name, entry),
-            EntryKind::File { sparse, .. } => {
-                self.file(parent, name, entry, sparse.as_ref(), stream)
-            }
-            EntryKind::HardLink(target) => self.hard_link(parent, name, target),
-            EntryKind::Symlink(target) => self.symlink(parent, name, entry, target),
-            EntryKind::CharDevice(Device { major: 0, minor: 0 }) => {
-                Err(refuse("character device 0:0 is a forged whiteout"))
-            }
-            EntryKind::CharDevice(device) => {
-                self.node(parent, name, entry, FileType::CharacterDevice, *device)
-            }
-            EntryKind::BlockDevice(device) => {
-                self.node(parent, name, entry, FileType::BlockDevice, *device)
-            }
-            EntryKind::Fifo => self.node(
-                parent,
-                name,
-                entry,
-                FileType::Fifo,
-                Device { major: 0, minor: 0 },
-            ),
-        }
-    }
-
-    /// `.wh.NAME`. It is about lower layers: an entry of this layer under the name stays, and a
-    /// directory then hides the lower one.
-    pub(super) fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
-        let at = &self.dir.parent(parent)?.fd;
-        let path = join(parent, name);
-        match lookup(at, name).at("stat", os(&path))? {
-            None => {
-                let kind = FileType::CharacterDevice;
-                rustix::fs::mknodat(at, os(name), kind, Mode::empty(), 0)
-                    .at("make whiteout", os(&path))
-            }
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                self.dir.make_opaque(&path)
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// `.wh..wh..opq`
-    pub(super) fn opaque(&mut self, path: &[u8]) -> Result<()> {
-        self.dir.make_opaque(path)
-    }
-
     /// Sets what had to wait and tells what was made.
     pub(super) fn finish(self) -> Result<Unpacked> {
         for (path, time) in &self.times {
@@ -155,6 +80,7 @@ impl<'a> Writer<'a> {
             root: self.root,
             opaque_root: self.dir.is_opaque_root(),
             implied: self.dir.implied().iter().cloned().collect(),
+            opaque: self.dir.opaque().iter().cloned().collect(),
             straight: self.dir.is_straight(),
             warnings,
         })
@@ -197,7 +123,7 @@ impl<'a> Writer<'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(at, os(name), flags, Mode::empty()).at("open", os(&path))?;
         if opaque {
-            mark_opaque(&fd, &path)?;
+            self.dir.set_opaque(&path);
         }
         self.describe(fd.as_fd(), entry, made_own)?;
         self.dir.described(&path);
@@ -370,6 +296,73 @@ impl<'a> Writer<'a> {
                 .push(format!("extended attribute {}: {cause}", quoted_bytes(key)));
         }
         Ok(())
+    }
+}
+
+impl<T: Tape> Target<T> for Writer<'_> {
+    fn held(&self) -> u64 {
+        self.held + self.dir.held()
+    }
+
+    fn root(&mut self, entry: &Entry) -> Result<()> {
+        self.root = Some(RootAttributes::of(entry));
+        let root = self.dir.root();
+        self.describe(root, entry, false)?;
+        self.times.insert(Vec::new(), entry.mtime);
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        parent: &[u8],
+        name: &[u8],
+        entry: &Entry,
+        stream: &mut EntryStream<T>,
+    ) -> Result<()> {
+        match &entry.kind {
+            EntryKind::Directory => self.directory(parent, name, entry),
+            EntryKind::File { sparse, .. } => {
+                self.file(parent, name, entry, sparse.as_ref(), stream)
+            }
+            EntryKind::HardLink(target) => self.hard_link(parent, name, target),
+            EntryKind::Symlink(target) => self.symlink(parent, name, entry, target),
+            EntryKind::CharDevice(Device { major: 0, minor: 0 }) => {
+                Err(refuse("character device 0:0 is a forged whiteout"))
+            }
+            EntryKind::CharDevice(device) => {
+                self.node(parent, name, entry, FileType::CharacterDevice, *device)
+            }
+            EntryKind::BlockDevice(device) => {
+                self.node(parent, name, entry, FileType::BlockDevice, *device)
+            }
+            EntryKind::Fifo => self.node(
+                parent,
+                name,
+                entry,
+                FileType::Fifo,
+                Device { major: 0, minor: 0 },
+            ),
+        }
+    }
+
+    fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<()> {
+        let at = &self.dir.parent(parent)?.fd;
+        let path = join(parent, name);
+        match lookup(at, name).at("stat", os(&path))? {
+            None => {
+                let kind = FileType::CharacterDevice;
+                rustix::fs::mknodat(at, os(name), kind, Mode::empty(), 0)
+                    .at("make whiteout", os(&path))
+            }
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                self.dir.make_opaque(&path)
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<()> {
+        self.dir.make_opaque(path)
     }
 }
 

@@ -2,14 +2,14 @@
 
 /// What happens to an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Keep,
     /// Left out, and said so.
     Drop,
 }
 
 /// Decides by name.
-pub(super) fn verdict(name: &[u8]) -> Verdict {
+pub(crate) fn verdict(name: &[u8]) -> Verdict {
     match name {
         // Overlayfs would take these as its own words: redirects, whiteouts, opaque marks.
         _ if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") => Verdict::Drop,
