@@ -25,7 +25,7 @@ VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
-ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile readme schema store store_steps,$(ROOT)))
+ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images
@@ -40,8 +40,8 @@ help: ## what can be made
 setup: ## install what is missing (apt packages, Rust toolchain); nothing when all is there
 	@integration/setup
 
-build: ## the static release binary
-	cargo build --locked --release --target $(TARGET) -p hostrun
+build: ## the static release binaries: hostrun, and the one that talks to registries
+	cargo build --locked --release --target $(TARGET) -p hostrun -p hostrun-remote
 
 examples: ## the programs that show how the library is used
 	cargo build --locked --workspace --target $(TARGET) --examples
@@ -105,7 +105,7 @@ fuzz-seeds: ## the seeds of every fuzzer, once, as an ordinary test
 room: ## nothing of the allocator or the panic machinery in the code that runs after clone
 	integration/room
 
-install: build ## DESTDIR= PREFIX=: binary, man pages, completions
+install: build ## DESTDIR= PREFIX=: binaries, man pages, completions
 	cargo build --locked --target $(TARGET) -p hostrun --features pages
 	DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) integration/install $(HOSTRUN) $(TARGET_DIR)/$(TARGET)/debug/hostrun
 

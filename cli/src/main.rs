@@ -15,6 +15,7 @@ mod handover;
 mod logline;
 mod monitor;
 mod output;
+mod progress;
 mod record;
 mod report;
 mod spec;

@@ -1,4 +1,4 @@
-//! Where the bytes of a source lie: a directory or the members of a tar file, read in place.
+//! Where the bytes of a source lie: a directory or the members of a tar file, read in place, or a registry.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,7 +11,11 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use crate::candidate::LayerBlob;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
+use crate::manifest::Descriptor;
+use crate::registry::Arrival;
+use crate::store::Arrivals;
 use crate::tape::{EntryKind, EntryStream, Tape};
 
 /// Most members of an archive we keep in mind.
@@ -27,6 +31,7 @@ pub(crate) enum Blobs {
         file: Arc<File>,
         members: BTreeMap<String, Member>,
     },
+    Registry(Arrivals),
 }
 
 /// A member of an archive.
@@ -75,9 +80,29 @@ impl Blobs {
         self.open(name).is_ok()
     }
 
+    /// The blob of a layer, from its first byte on.
+    pub(crate) fn open_layer(&self, layer: &LayerBlob) -> Result<Bytes> {
+        match self {
+            Self::Registry(arrivals) => arrivals.open(layer),
+            files => files.open(&layer.member).map(Bytes::Held),
+        }
+    }
+
+    /// Reads a document, or another small blob, whole; its digest is still to be verified.
+    pub(crate) fn document(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        match self {
+            Self::Registry(arrivals) => arrivals.document(descriptor, limit),
+            files => files.read(&descriptor.digest.layout_path(), limit),
+        }
+    }
+
     /// Opens a file; also tells its size.
     pub(crate) fn open(&self, name: &str) -> Result<Section> {
         match self {
+            Self::Registry(_) => {
+                let cause = "a registry has no files";
+                Err(Error::new(ErrorKind::NotFound, "open", quoted(name), cause))
+            }
             Self::Directory(dir) => {
                 // A layout is somebody else's directory: stay below it, and never wait on a fifo.
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -109,6 +134,34 @@ impl Blobs {
             .read_to_end(&mut bytes)
             .at("read", name)?;
         Ok(bytes)
+    }
+}
+
+/// The bytes of a layer's blob.
+#[derive(Debug)]
+pub(crate) enum Bytes {
+    /// They are here.
+    Held(Section),
+    /// They come.
+    Coming(Box<Arrival>),
+}
+
+impl Bytes {
+    /// How many there are, where that is known before they are read.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Held(section) => Some(section.length()),
+            Self::Coming(_) => None,
+        }
+    }
+}
+
+impl Read for Bytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Held(section) => section.read(buffer),
+            Self::Coming(arrival) => arrival.read(buffer),
+        }
     }
 }
 

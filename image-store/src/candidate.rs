@@ -53,6 +53,17 @@ pub(crate) struct LayerBlob {
     pub(crate) diff_id: Digest,
 }
 
+impl LayerBlob {
+    /// Whether both are said to be the same bytes and to give the same layer.
+    pub(crate) fn is_same_blob(&self, other: &Self) -> bool {
+        self.digest.is_some()
+            && self.digest == other.digest
+            && self.size == other.size
+            && self.compression == other.compression
+            && self.diff_id == other.diff_id
+    }
+}
+
 /// What the caller wants of a source.
 #[derive(Debug)]
 pub(crate) struct Wish<'a> {

@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Refused,
     /// The disk, its inodes or a quota is full.
     NoSpace,
+    /// A registry cannot be reached, broke off, or makes no sense.
+    Network,
     /// Any other failure of a system call.
     Io,
 }

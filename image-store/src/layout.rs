@@ -126,6 +126,33 @@ fn name_of(base: &str, label: Option<&str>, descriptor: Option<&Descriptor>) -> 
     }
 }
 
+/// The image of a registry: what its name means there, or the one of an index that fits.
+pub(crate) fn find_top(
+    blobs: &Blobs,
+    name: Reference,
+    top: (Blob, &str),
+    wish: &Wish<'_>,
+) -> Result<Candidate> {
+    let (blob, media_type) = top;
+    let document = manifest::parse(&blob.bytes, Some(media_type))
+        .map_err(|error| error.within(&format!("blob {}", blob.digest)))?;
+    let chosen = match document {
+        Document::Manifest(manifest) => Chosen::new(blob, manifest),
+        Document::Index(descriptors) => {
+            let mut search = Search {
+                blobs,
+                wish,
+                documents: 1,
+                offered: BTreeSet::new(),
+            };
+            let chosen = search.choose(&descriptors, 1)?;
+            let chosen = chosen.ok_or_else(|| search.nothing_fits())?;
+            chosen.below(blob.digest)
+        }
+    };
+    candidate(blobs, name, None, chosen, wish)
+}
+
 struct Chosen {
     blob: Blob,
     manifest: Manifest,
@@ -272,7 +299,7 @@ pub(crate) fn read_blob(blobs: &Blobs, descriptor: &Descriptor, limit: u64) -> R
         let cause = format!("{} bytes, the limit is {limit}", descriptor.size);
         return Err(Error::new(ErrorKind::TooLarge, "read", subject(), cause));
     }
-    let bytes = blobs.read(&descriptor.digest.layout_path(), limit)?;
+    let bytes = blobs.document(descriptor, limit)?;
     if bytes.len() as u64 != descriptor.size {
         let cause = format!("{} bytes, {} announced", bytes.len(), descriptor.size);
         return Err(Error::corrupt("verify", subject(), cause));

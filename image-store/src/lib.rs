@@ -46,6 +46,7 @@ mod overlay;
 mod platform;
 mod recipe;
 mod reference;
+pub mod registry;
 mod save;
 mod source;
 mod store;
@@ -64,6 +65,7 @@ pub use oci_spec;
 pub use overlay::RootOptions;
 pub use platform::Platform;
 pub use reference::Reference;
+pub use registry::{PushOptions, Registry, RegistryOptions};
 pub use save::SaveOptions;
 pub use source::Source;
 pub use store::{

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::limits::Limits;
@@ -13,7 +15,29 @@ pub struct LoadOptions {
     pub(crate) platform: Option<Platform>,
     pub(crate) limits: Limits,
     pub(crate) archive: Option<PathBuf>,
-    progress: Option<Box<ProgressFn>>,
+    progress: Reporter,
+}
+
+/// Whom progress is told.
+#[derive(Clone, Default)]
+pub(crate) struct Reporter(Option<Arc<ProgressFn>>);
+
+impl Reporter {
+    pub(crate) fn new(call: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(call)))
+    }
+
+    pub(crate) fn report(&self, progress: &Progress<'_>) {
+        if let Some(call) = &self.0 {
+            call(progress);
+        }
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reporter").finish_non_exhaustive()
+    }
 }
 
 type ProgressFn = dyn Fn(&Progress<'_>) + Send + Sync;
@@ -43,14 +67,16 @@ impl LoadOptions {
     /// Calls this as the load goes on.
     #[must_use]
     pub fn with_progress(mut self, call: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Box::new(call));
+        self.progress = Reporter::new(call);
         self
     }
 
     pub(crate) fn report(&self, progress: &Progress<'_>) {
-        if let Some(call) = &self.progress {
-            call(progress);
-        }
+        self.progress.report(progress);
+    }
+
+    pub(crate) fn reporter(&self) -> &Reporter {
+        &self.progress
     }
 }
 
@@ -80,6 +106,43 @@ pub enum Progress<'a> {
     LayerDone {
         /// The layer.
         diff_id: &'a Digest,
+    },
+    /// A part of a blob has come from a registry.
+    Fetched {
+        /// The blob.
+        digest: &'a Digest,
+        /// Bytes of it that are here, those of an earlier pull included.
+        bytes: u64,
+        /// How long it is.
+        size: u64,
+    },
+    /// Another pull fetches this blob; it is waited for.
+    Elsewhere {
+        /// The blob.
+        digest: &'a Digest,
+    },
+    /// The registry is asked again after a pause.
+    Waiting {
+        /// The blob, or none for a document.
+        digest: Option<&'a Digest>,
+        /// How long the pause is.
+        pause: Duration,
+        /// Why, as one line.
+        cause: &'a str,
+    },
+    /// A blob goes to a registry.
+    Sent {
+        /// The blob.
+        digest: &'a Digest,
+        /// Bytes of it that are there.
+        bytes: u64,
+        /// How long it is.
+        size: u64,
+    },
+    /// The registry has this blob already.
+    There {
+        /// The blob.
+        digest: &'a Digest,
     },
     /// Something of a layer was left out or bent.
     Warning {

@@ -38,6 +38,19 @@ impl Descriptor {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
+    /// Of a document that is known by a tag.
+    pub(crate) fn tagged(tag: &str, media_type: String, digest: Digest, size: u64) -> Self {
+        let name = (REF_NAME.to_owned(), tag.to_owned());
+        Self {
+            media_type,
+            digest,
+            size,
+            platform: None,
+            artifact_type: None,
+            annotations: Some(BTreeMap::from([name])),
+        }
+    }
+
     /// What a manifest that is no image says it is.
     pub(crate) fn artifact_type(&self) -> Option<&str> {
         self.artifact_type.as_deref()
@@ -129,6 +142,16 @@ pub(crate) fn parse(bytes: &[u8], media_type: Option<&str>) -> Result<Document> 
         (DocumentKind::Manifest, None, ..) => Err(confused("manifest without config or layers")),
         _ => Err(confused("both an index and a manifest")),
     }
+}
+
+/// What a document says of itself that it is; one that is silent is what its members make it.
+pub(crate) fn own_media_type(bytes: &[u8]) -> Result<String> {
+    let raw: Raw = serde_json::from_slice(bytes).map_err(|error| json_fault(&error))?;
+    let silent = match raw.manifests {
+        Some(_) => "application/vnd.oci.image.index.v1+json",
+        None => "application/vnd.oci.image.manifest.v1+json",
+    };
+    Ok(raw.media_type.unwrap_or_else(|| silent.to_owned()))
 }
 
 /// The compression a layer's media type promises.

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 /// Longest name in bytes. A name is one file name in the store, and `NAME_MAX` is 255.
 const NAME_MAX: usize = 255;
 const TAG_MAX: usize = 128;
+/// The registry of names without one.
+const HUB: &str = "docker.io";
 
 /// A checked, normalised image name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +106,29 @@ impl Reference {
     /// The tag.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
+    }
+
+    /// The name without its tag; a digest stays.
+    pub(crate) fn without_tag(mut self) -> Self {
+        self.tag = None;
+        self
+    }
+
+    /// The registry, `docker.io` where none is named.
+    pub fn registry(&self) -> &str {
+        match self.name.split_once('/') {
+            Some((host, _)) if is_host_like(host) => host,
+            _ => HUB,
+        }
+    }
+
+    /// The name within its registry: `library/alpine` of `alpine`.
+    pub fn repository(&self) -> String {
+        match self.name.split_once('/') {
+            Some((host, path)) if is_host_like(host) => path.to_owned(),
+            Some(_) => self.name.clone(),
+            None => format!("library/{}", self.name),
+        }
     }
 
     /// The digest after `@`.

@@ -17,7 +17,8 @@ use crate::image::Image;
 use crate::manifest::{FULL_NAME, REF_NAME};
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// What our manifests are.
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const BLOCK: u64 = 512;
@@ -135,17 +136,7 @@ impl<'a> Saver<'a> {
 
     /// Notes an image whose layers and configuration are written.
     pub(crate) fn image(&mut self, image: &Image, config: u64, layers: &[LayerFile]) -> Result<()> {
-        let layer = |layer: &LayerFile| {
-            let suffix = if layer.gzip { "+gzip" } else { "" };
-            json!({"mediaType": format!("{LAYER}{suffix}"), "digest": layer.digest.to_string(), "size": layer.size})
-        };
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {"mediaType": CONFIG, "digest": image.id().to_string(), "size": config},
-            "layers": layers.iter().map(layer).collect::<Vec<Value>>(),
-        });
-        let bytes = manifest.to_string().into_bytes();
+        let bytes = manifest_of(image.id(), config, layers);
         let digest = Digest::of(&bytes);
         self.blob(&digest, &bytes)?;
         let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
@@ -198,6 +189,21 @@ impl<'a> Saver<'a> {
             Target::Layout(dir) => sync_all(dir),
         }
     }
+}
+
+/// A manifest of an image's configuration, which has this size, and its layers.
+pub(crate) fn manifest_of(id: &Digest, config: u64, layers: &[LayerFile]) -> Vec<u8> {
+    let layer = |layer: &LayerFile| {
+        let suffix = if layer.gzip { "+gzip" } else { "" };
+        json!({"mediaType": format!("{LAYER}{suffix}"), "digest": layer.digest.to_string(), "size": layer.size})
+    };
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": id.to_string(), "size": config},
+        "layers": layers.iter().map(layer).collect::<Vec<Value>>(),
+    });
+    manifest.to_string().into_bytes()
 }
 
 /// Makes the entries of a layout's directories last.

@@ -7,5 +7,6 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod plain;
+pub(crate) mod registries;
 pub(crate) mod run;
 pub(crate) mod update;

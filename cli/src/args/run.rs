@@ -12,12 +12,12 @@ use crate::flags::ulimit::Ulimit;
 use crate::flags::{
     capability, device, environment, hostname, memory, mount, namespace, pair, security, ulimit,
 };
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, Parser, ValueEnum};
 use hostrun_runtime::cdi::DeviceName;
 use std::path::PathBuf;
 
 /// A bundle's config.json says all of this; a flag that would be passed over in silence is refused.
-const NOT_OF_BUNDLES: [&str; 13] = [
+const NOT_OF_BUNDLES: [&str; 14] = [
     "interactive",
     "tty",
     "rm",
@@ -26,6 +26,7 @@ const NOT_OF_BUNDLES: [&str; 13] = [
     "labels",
     "annotations",
     "platform",
+    "pull",
     "quiet",
     "ProcessFlags",
     "FileFlags",
@@ -97,6 +98,9 @@ pub(crate) struct Run {
     /// The platform the image must be for, such as linux/amd64
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
+    /// When to get the image from its registry
+    #[arg(long, value_enum, default_value = "missing", value_name = "WHEN")]
+    pub(crate) pull: When,
     /// Say nothing while an image is loaded
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,
@@ -116,6 +120,18 @@ pub(crate) struct Run {
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE [COMMAND] [ARG]", required = true, num_args = 1.., trailing_var_arg = true)]
     pub(crate) words: Vec<String>,
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum When {
+    /// When the store does not have it
+    #[default]
+    Missing,
+    /// Also when it does
+    Always,
+    /// Never
+    Never,
 }
 
 /// What runs, as whom and where.

@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod load;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod monitor;
 pub(crate) mod oci;
@@ -18,6 +19,8 @@ pub(crate) mod oci;
 pub(crate) mod pages;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod push;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;
@@ -29,6 +32,7 @@ pub(crate) mod verify;
 
 mod foreground;
 mod pidfile;
+mod registry;
 
 use crate::globals::Globals;
 use crate::record::Records;

@@ -1,7 +1,7 @@
 //! `hostrun run IMAGE`: find or load the image, put the container together, start it, stay with it.
 
 use super::{foreground, oci, pidfile};
-use crate::args::run::Run;
+use crate::args::run::{Run, When};
 use crate::assembly;
 use crate::attend::Attention;
 use crate::globals::Globals;
@@ -129,7 +129,12 @@ fn find(store: &Store, args: &Run) -> Result<Image> {
             _ => load(store, name, platform, args.quiet),
         };
     }
-    let image = store.resolve(name).map_err(|error| missing(error, name))?;
+    let image = match store.resolve(name) {
+        Ok(image) if args.pull != When::Always => image,
+        Ok(_) => super::pull::for_run(store, name, platform.clone(), (args.quiet, false))?,
+        Err(error) if args.pull == When::Never => return Err(missing(error, name)),
+        Err(error) => fetched(store, args, name, platform.clone(), error)?,
+    };
     if let Some(platform) = platform {
         check_platform(&image, &platform, name)?;
     }
@@ -149,6 +154,21 @@ fn load(store: &Store, name: &str, platform: Option<Platform>, quiet: bool) -> R
                 .into())
         }
     }
+}
+
+/// An image the store does not have, if it may be one of a registry: an id is of none.
+fn fetched(
+    store: &Store,
+    args: &Run,
+    name: &str,
+    platform: Option<Platform>,
+    error: hostrun_image_store::Error,
+) -> Result<Image> {
+    if error.kind() != ErrorKind::NotFound || name.starts_with("sha256:") {
+        return Err(missing(error, name));
+    }
+    let only_missing = args.pull == When::Missing;
+    super::pull::for_run(store, name, platform, (args.quiet, only_missing))
 }
 
 fn missing(error: hostrun_image_store::Error, name: &str) -> anyhow::Error {

@@ -60,10 +60,10 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, checkpoint, containers, doctor, exec, images, run, update};
+use args::{bundles, checkpoint, containers, doctor, exec, images, registries, run, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 35] = [
+pub(crate) const VERBS: [Verb; 39] = [
     verb!(
         plain "run",
         "Run a command in a new container",
@@ -133,6 +133,34 @@ pub(crate) const VERBS: [Verb; 35] = [
         Images,
         images::Load,
         commands::load::main
+    ),
+    verb!(
+        "pull",
+        "Get an image from a registry",
+        Images,
+        registries::Pull,
+        commands::pull::main
+    ),
+    verb!(
+        "push",
+        "Send an image to a registry",
+        Images,
+        registries::Push,
+        commands::push::main
+    ),
+    verb!(
+        "login",
+        "Keep a password for a registry",
+        Images,
+        registries::Login,
+        commands::login::login
+    ),
+    verb!(
+        "logout",
+        "Forget a registry's password",
+        Images,
+        registries::Logout,
+        commands::login::logout
     ),
     verb!(
         "images",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 
 use super::{Driver, Job, Kept, Lower, Made};
-use crate::blobs::Section;
+use crate::blobs::{Bytes, Section};
 use crate::decode::{Compression, LayerStream};
 use crate::digest::Algorithm;
 use crate::error::{At, Error, Result};
@@ -25,7 +25,7 @@ const ROOT: &str = "fs";
 pub(crate) struct Dirs;
 
 impl Driver for Dirs {
-    fn unpack(&self, tar: &mut LayerStream<Section>, job: &Job<'_>) -> Result<Made> {
+    fn unpack(&self, tar: &mut LayerStream<Bytes>, job: &Job<'_>) -> Result<Made> {
         let folder = job.folder;
         let root = make_root(folder.path())?;
         let recipe = Recorder::new(Streamed(tar), folder.create("recipe")?);
@@ -139,13 +139,13 @@ fn compare_anew(layer: Kept<'_>, work: &Workspace, seat: Seat) -> Result<()> {
     Err(Error::corrupt("verify", subject, cause))
 }
 
-fn kept_stream(layer: Kept<'_>) -> Result<LayerStream<Section>> {
+fn kept_stream(layer: Kept<'_>) -> Result<LayerStream<Bytes>> {
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
         let Some(file) = layer.folder.file(kept_name(compression))? else {
             continue;
         };
         let size = file.metadata().at("stat", "layer")?.len();
-        let blob = Section::whole(Arc::new(file), size);
+        let blob = Bytes::Held(Section::whole(Arc::new(file), size));
         let algorithms = (Algorithm::Sha256, layer.diff_id.algorithm());
         return LayerStream::new(blob, size, compression, algorithms, &Limits::none());
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Driver, Job, Kept, Lower, Made, mounting};
-use crate::blobs::Section;
+use crate::blobs::{Bytes, Section};
 use crate::decode::{Compression, LayerStream};
 use crate::digest::{Algorithm, Digest};
 use crate::erofs::{Index, Label};
@@ -32,7 +32,7 @@ const BUFFER: usize = 64 * 1024;
 pub(crate) struct Erofs;
 
 impl Driver for Erofs {
-    fn unpack(&self, tar: &mut LayerStream<Section>, job: &Job<'_>) -> Result<Made> {
+    fn unpack(&self, tar: &mut LayerStream<Bytes>, job: &Job<'_>) -> Result<Made> {
         let folder = job.folder;
         let data = folder.create(TAR)?;
         tar.copy_to(data.try_clone().at("open", TAR)?);
@@ -138,7 +138,7 @@ impl Erofs {
 }
 
 /// What becomes of the entries of a tar; the stream need not be at its end.
-fn index_of(tar: &mut LayerStream<Section>, limits: &Limits) -> Result<(Index, u64)> {
+fn index_of(tar: &mut LayerStream<Bytes>, limits: &Limits) -> Result<(Index, u64)> {
     let mut index = Index::new();
     let mut stream = EntryStream::new(Streamed(tar));
     let entries = fill(&mut index, &mut stream, limits)?;
@@ -160,7 +160,7 @@ fn label(diff_id: &Digest, tar_bytes: u64) -> Label<'_> {
 fn compare(layer: Kept<'_>) -> Result<()> {
     let file = open(layer.folder, TAR)?;
     let size = file.metadata().at("stat", TAR)?.len();
-    let blob = Section::whole(Arc::new(file), size);
+    let blob = Bytes::Held(Section::whole(Arc::new(file), size));
     let algorithms = (Algorithm::Sha256, layer.diff_id.algorithm());
     let none = Limits::none();
     let mut tar = LayerStream::new(blob, size, Compression::None, algorithms, &none)?;

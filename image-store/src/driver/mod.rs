@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::blobs::Section;
+use crate::blobs::Bytes;
 use crate::decode::LayerStream;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -112,7 +112,7 @@ pub(crate) struct Kept<'a> {
 pub(crate) trait Driver: fmt::Debug + Sync {
     /// Makes a layer's files out of its tar. What that came to is for the caller to check, once the
     /// stream is at its end.
-    fn unpack(&self, tar: &mut LayerStream<Section>, job: &Job<'_>) -> Result<Made>;
+    fn unpack(&self, tar: &mut LayerStream<Bytes>, job: &Job<'_>) -> Result<Made>;
 
     /// Does what needs more rights than unpacking has.
     fn complete(&self, folder: &Folder, unpacked: &Unpacked) -> Result<()>;

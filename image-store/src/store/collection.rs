@@ -55,6 +55,7 @@ impl Store {
     /// `Corrupt`, `Io`.
     pub fn collect(&self) -> Result<Collected> {
         let _lock = Lock::exclusive(&self.top)?;
+        self.forget_partial()?;
         self.with_spare(|| self.collect_locked())
     }
 
@@ -65,6 +66,7 @@ impl Store {
     /// `Corrupt`, `NoSpace`, `Io`.
     pub fn prune(&self, all: bool) -> Result<Collected> {
         let _lock = Lock::exclusive(&self.top)?;
+        self.forget_partial()?;
         self.with_spare(|| self.prune_locked(all))
     }
 

@@ -1,5 +1,6 @@
 //! Images go out: [`Store::save`] and [`Store::save_layout`].
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -95,27 +96,32 @@ fn save_layer(
     })
 }
 
-/// Its size and digest are known only when it is done, so it is made in the store first.
 fn save_compressed(
     shelf: &Shelf,
     layer: &Digest,
     work: &Workspace,
     saver: &mut Saver<'_>,
 ) -> Result<LayerFile> {
+    let (saved, mut file) = compressed(shelf, layer, work)?;
+    if !saver.has(&saved.digest) {
+        saver.copy(&saved, &mut file)?;
+    }
+    Ok(saved)
+}
+
+/// A layer with gzip. Its size and digest are known only when it is done, so it is made in the store.
+pub(super) fn compressed(
+    shelf: &Shelf,
+    layer: &Digest,
+    work: &Workspace,
+) -> Result<(LayerFile, File)> {
     let file = work.file()?;
     let hashed = Hashing::new(ALGORITHM, file);
     // No name and no time in the header: the same layer always gives the same bytes.
     let encoder = flate2::write::GzEncoder::new(hashed, flate2::Compression::default());
     let encoder = shelf.layer_tar(layer, None, encoder)?;
-    let (digest, mut file) = encoder.finish().at("write", "layer")?.finish();
+    let (digest, file) = encoder.finish().at("write", "layer")?.finish();
     let size = file.metadata().at("stat", "layer")?.len();
-    let saved = LayerFile {
-        digest,
-        size,
-        gzip: true,
-    };
-    if !saver.has(&saved.digest) {
-        saver.copy(&saved, &mut file)?;
-    }
-    Ok(saved)
+    let gzip = true;
+    Ok((LayerFile { digest, size, gzip }, file))
 }

@@ -15,11 +15,12 @@ use rustix::io::Errno;
 use super::Store;
 use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
+use super::pull::Turn;
 use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
 use super::side::{Seat, side_by_side};
 use super::sums::{check, check_blob};
 use super::workspace::Workspace;
-use crate::blobs::{Blobs, Section};
+use crate::blobs::{Blobs, Bytes};
 use crate::candidate::{Blob, Candidate, LayerBlob};
 use crate::decode::{LayerStream, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
@@ -32,6 +33,9 @@ use crate::unpack::{RootAttributes, Unpacked};
 
 /// Bytes of a blob below which a second thread costs more than it gives.
 const WORTH_A_THREAD: u64 = 4 << 20;
+
+/// Layers that are fetched side by side, however few processors there are.
+const AT_ONCE: usize = 4;
 
 /// One load into the store.
 pub(super) struct Ingest<'a> {
@@ -71,7 +75,16 @@ impl<'a> Ingest<'a> {
     pub(super) fn image(&self, candidate: &Candidate) -> Result<Image> {
         let mut fresh = Vec::new();
         let _lock = loop {
-            self.layers(&candidate.layers, &mut fresh)?;
+            let awaited = self.layers(&candidate.layers, &mut fresh)?;
+            if let (Some(layer), Blobs::Registry(arrivals)) = (awaited, self.blobs) {
+                self.hand_in(&mut fresh)?;
+                arrivals.release();
+                arrivals.wait_for(layer)?;
+                continue;
+            }
+            if let Blobs::Registry(arrivals) = self.blobs {
+                arrivals.clear_all()?;
+            }
             self.sync(&fresh)?;
             // Held for as long as names and layers change, never while one is unpacked. What
             // the store had may be gone by now: then it is unpacked, too.
@@ -110,6 +123,16 @@ impl<'a> Ingest<'a> {
         self.store.image(id)
     }
 
+    /// Puts layers into the store before their image, for others that wait for them. Nothing leads to
+    /// them yet: whether they are still there is looked for again.
+    fn hand_in(&self, fresh: &mut Vec<Fresh>) -> Result<()> {
+        self.sync(fresh)?;
+        let _lock = self.store.lock_shared()?;
+        self.commit_layers(fresh)?;
+        fresh.clear();
+        Ok(())
+    }
+
     fn has_all(&self, layers: &[LayerBlob], fresh: &[Fresh]) -> Result<bool> {
         for layer in layers {
             let in_work = fresh
@@ -124,8 +147,14 @@ impl<'a> Ingest<'a> {
 
     /// Verifies every layer and unpacks those the store does not have, side by side, the largest
     /// first: so no large one is left for the end, when the other processors have nothing to do.
-    fn layers(&self, layers: &[LayerBlob], fresh: &mut Vec<Fresh>) -> Result<()> {
+    /// Tells one that somebody else fetches, if there is any: then that is to be waited for.
+    fn layers<'l>(
+        &self,
+        layers: &'l [LayerBlob],
+        fresh: &mut Vec<Fresh>,
+    ) -> Result<Option<&'l LayerBlob>> {
         let mut tasks: Vec<Task<'_>> = Vec::new();
+        let mut awaited = None;
         for layer in layers {
             let is_it = |other: &Digest| *other == layer.diff_id;
             let twice = tasks.iter().any(|task| is_it(&task.layer.diff_id));
@@ -137,6 +166,16 @@ impl<'a> Ingest<'a> {
             } else {
                 Manner::New
             };
+            if let Blobs::Registry(arrivals) = self.blobs {
+                let same = |task: &Task<'_>| task.layer.is_same_blob(layer);
+                if tasks.iter().any(same) || self.needs_no_fetch(layer, manner)? {
+                    continue;
+                }
+                if arrivals.claim(layer)? == Turn::Others {
+                    awaited = Some(layer);
+                    continue;
+                }
+            }
             tasks.push(Task { layer, manner });
         }
         let total: u64 = tasks.iter().map(|task| task.layer.size).sum();
@@ -146,9 +185,36 @@ impl<'a> Ingest<'a> {
             let apart = task.layer.size > total / 2 && task.layer.size > WORTH_A_THREAD;
             self.layer(task, apart, seat)
         };
-        let unpacked = side_by_side(&tasks, &act)?;
+        let least = match self.blobs {
+            Blobs::Registry(_) => AT_ONCE,
+            _ => 1,
+        };
+        let unpacked = side_by_side(&tasks, least, &act)?;
         fresh.extend(unpacked.into_iter().flatten());
-        Ok(())
+        Ok(awaited)
+    }
+
+    /// A layer of this very blob, whose bytes were verified when they came.
+    fn needs_no_fetch(&self, layer: &LayerBlob, manner: Manner) -> Result<bool> {
+        let (Manner::Known, Some(mark)) = (manner, mark_name(layer)) else {
+            return Ok(false);
+        };
+        let from = self.store.own.layer_path(&layer.diff_id).join("from");
+        let Ok(folder) = Folder::look(from)? else {
+            return Ok(false);
+        };
+        let known = folder.contains(&mark)?;
+        if known {
+            let (diff_id, size) = (&layer.diff_id, layer.size);
+            let known = true;
+            self.options.report(&Progress::LayerStarted {
+                diff_id,
+                size,
+                known,
+            });
+            self.options.report(&Progress::LayerDone { diff_id });
+        }
+        Ok(known)
     }
 
     fn layer(&self, task: &Task<'_>, apart: bool, seat: Seat) -> Result<Option<Fresh>> {
@@ -162,10 +228,14 @@ impl<'a> Ingest<'a> {
             size: layer.size,
             known: task.manner != Manner::New,
         });
-        let done = match task.manner {
+        let act = || match task.manner {
             Manner::New => self.unpack(layer, apart, seat).map(Some),
             Manner::Known => self.verify(layer, false, apart).map(|()| None),
             Manner::Again => self.verify(layer, true, apart).map(|()| None),
+        };
+        let done = match self.blobs {
+            Blobs::Registry(arrivals) => arrivals.resumed(layer, act),
+            _ => act(),
         };
         let done = done.map_err(|error| error.within(&label))?;
         self.options.report(&Progress::LayerDone {
@@ -177,7 +247,6 @@ impl<'a> Ingest<'a> {
     /// A layer we have: the blob must still be what its descriptor says, and must still give this
     /// diffID, or a warm store would take what a fresh one refuses.
     fn verify(&self, layer: &LayerBlob, in_work: bool, apart: bool) -> Result<()> {
-        let blob = self.blobs.open(&layer.member)?;
         let failed = |error| Error::from_io("read", String::new(), error);
         let mark = mark_name(layer);
         let from = self.store.own.layer_path(&layer.diff_id).join("from");
@@ -185,6 +254,7 @@ impl<'a> Ingest<'a> {
             && let Ok(folder) = Folder::look(from.clone())?
             && folder.contains(mark)?
         {
+            let blob = self.blobs.open_layer(layer)?;
             let (found, size) = digest_of(blob, digest.algorithm()).map_err(failed)?;
             return check_blob(layer, &found, size);
         }
@@ -282,15 +352,16 @@ impl<'a> Ingest<'a> {
         folder.unlink("recipe")?;
         let name = kept_name(layer.compression);
         let mut file = folder.create(name)?;
-        let mut blob = self.blobs.open(&layer.member)?;
+        let mut blob = self.blobs.open_layer(layer)?;
         let copied = std::io::copy(&mut blob, &mut file);
         copied.map(drop).at("write", folder.path().join(name))
     }
 
-    fn stream(&self, layer: &LayerBlob, apart: bool) -> Result<LayerStream<Section>> {
-        let blob = self.blobs.open(&layer.member)?;
-        let announced = blob.length();
-        if announced != layer.size {
+    fn stream(&self, layer: &LayerBlob, apart: bool) -> Result<LayerStream<Bytes>> {
+        let blob = self.blobs.open_layer(layer)?;
+        if let Some(announced) = blob.length()
+            && announced != layer.size
+        {
             let cause = format!("{announced} bytes, {} announced", layer.size);
             return Err(Error::corrupt("verify", "", cause));
         }

@@ -32,14 +32,15 @@ impl Seat {
     }
 }
 
-/// Does the same to each, in order of the list where there are fewer processors, and gives back
-/// what came of each. After a failure nothing more is begun; the first in the list is told.
+/// Does the same to each, in order of the list where there are fewer threads, and gives back what
+/// came of each. There are as many threads as processors, and `least` where they wait for others. After a failure nothing more is begun; the first in the list is told.
 pub(super) fn side_by_side<T: Sync, R: Send>(
     tasks: &[T],
+    least: usize,
     act: &(impl Fn(&T, Seat) -> Result<R> + Sync),
 ) -> Result<Vec<R>> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = processors.min(THREADS_MAX).min(tasks.len());
+    let threads = processors.max(least).min(THREADS_MAX).min(tasks.len());
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let done = Mutex::new(Vec::new());
     let work = |seat: Seat| {

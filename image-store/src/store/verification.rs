@@ -75,7 +75,7 @@ impl Store {
         };
         verified.layers = layers.len();
         let check = |layer: &Digest, seat| Ok(self.verify_layer(layer, deep, seat).err());
-        let faults = side_by_side(&layers, &check)?;
+        let faults = side_by_side(&layers, 1, &check)?;
         for (layer, fault) in layers.into_iter().zip(faults) {
             let Some(error) = fault else { continue };
             // Removed while we looked.

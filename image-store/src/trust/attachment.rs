@@ -45,12 +45,28 @@ fn tag_of(label: &str) -> &str {
     label.rsplit(':').next().unwrap_or(label)
 }
 
-/// The signatures a layout has for an image of this lineage.
-pub(crate) fn signatures(blobs: &Blobs, lineage: &[Digest], limits: &Limits) -> Result<Signatures> {
+/// What a source has beside its images: all of a layout's list, or what a registry has under the tags
+/// that signatures get.
+fn entries(blobs: &Blobs, lineage: &[Digest], limits: &Limits) -> Result<Vec<Descriptor>> {
+    if let Blobs::Registry(arrivals) = blobs {
+        let mut entries = Vec::new();
+        for stem in lineage.iter().map(Digest::file_name) {
+            for tag in [format!("{stem}.sig"), stem] {
+                entries.extend(arrivals.tagged(&tag, limits.document_bytes)?);
+            }
+        }
+        return Ok(entries);
+    }
     let bytes = blobs.read("index.json", limits.document_bytes)?;
-    let Document::Index(entries) = manifest::parse(&bytes, None)? else {
-        return Ok(Vec::new());
-    };
+    match manifest::parse(&bytes, None)? {
+        Document::Index(entries) => Ok(entries),
+        Document::Manifest(_) => Ok(Vec::new()),
+    }
+}
+
+/// The signatures a source has for an image of this lineage.
+pub(crate) fn signatures(blobs: &Blobs, lineage: &[Digest], limits: &Limits) -> Result<Signatures> {
+    let entries = entries(blobs, lineage, limits)?;
     let mut found = Vec::new();
     let mut documents = 0;
     for entry in entries.iter().filter(|entry| may_sign(entry, lineage)) {

@@ -10,7 +10,6 @@ use crate::source::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// A registry.
-    #[allow(dead_code, reason = "registries are being built beside this")]
     Docker,
     Oci,
     OciArchive,
