@@ -137,6 +137,8 @@ impl Error {
                 .into_inner()
                 .and_then(|inner| inner.downcast::<Self>().ok());
             return match inner {
+                // What was read when the network failed has nothing to do with it.
+                Some(ours) if ours.kind == ErrorKind::Network => *ours,
                 Some(ours) => ours.within(&subject),
                 None => Self::new(ErrorKind::Io, operation, subject, "unknown failure"),
             };

@@ -21,6 +21,7 @@ pub mod oracle;
 pub mod program;
 pub mod pty;
 pub mod refusal;
+pub mod registry;
 pub mod runtime;
 pub mod socket;
 pub mod sources;

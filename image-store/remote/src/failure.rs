@@ -22,7 +22,7 @@ pub(crate) enum Again {
     Soon,
     /// After the pause that the registry asks for.
     After(Duration),
-    /// At once, in another way.
+    /// At once, in another way; there is no third.
     Now,
 }
 

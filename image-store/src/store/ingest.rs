@@ -178,7 +178,8 @@ impl<'a> Ingest<'a> {
             }
             tasks.push(Task { layer, manner });
         }
-        let total: u64 = tasks.iter().map(|task| task.layer.size).sum();
+        let sizes = tasks.iter().map(|task| task.layer.size);
+        let total = sizes.fold(0, u64::saturating_add);
         tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
         let act = |task: &Task<'_>, seat| {
             // One that is more than all others together is worked at by two threads.

@@ -121,10 +121,12 @@ impl Session {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
+            if failure.again == Again::Now {
+                continue;
+            }
             tries += 1;
             let pause = match failure.again {
-                Again::Never => return Err(failure),
-                Again::Now => Duration::ZERO,
+                Again::Never | Again::Now => return Err(failure),
                 Again::After(asked) if asked > ASKED_MAX => {
                     let cause = format!("and it asks us to come back in {} s", asked.as_secs());
                     let mut failure = failure;
@@ -140,10 +142,8 @@ impl Session {
             if tries >= most || outlet.is_closed() {
                 return Err(failure);
             }
-            if !pause.is_zero() {
-                outlet.wait(pause, &failure.trouble.cause)?;
-                std::thread::sleep(pause);
-            }
+            outlet.wait(pause, &failure.trouble.cause)?;
+            std::thread::sleep(pause);
         }
     }
 
