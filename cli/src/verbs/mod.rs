@@ -4,6 +4,7 @@ use crate::args::plain::Plain;
 use crate::globals::{Globals, Name};
 use crate::{args, commands, output, report};
 use anyhow::Result;
+#[cfg(any(test, feature = "pages"))]
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
@@ -435,8 +436,7 @@ pub(crate) fn unknown(words: &[OsString], name: Name) -> anyhow::Error {
 }
 
 /// The tree of a verb, named as we were called. Readers of runc's help look at its first two lines.
-fn command<T: CommandFactory>(name: Name, words: &[OsString]) -> clap::Command {
-    let command = T::command();
+fn named(command: clap::Command, name: Name, words: &[OsString]) -> clap::Command {
     if name == Name::Hostrun {
         return command;
     }
@@ -452,26 +452,45 @@ fn command<T: CommandFactory>(name: Name, words: &[OsString]) -> clap::Command {
         .help_template(template)
 }
 
-/// Parses a verb's words; `None` when it only printed its help.
+/// Parses a verb's words; `None` when it only printed its help. What does not depend on the verb is
+/// elsewhere: this is there once for each of them.
 fn parse<T: clap::Parser>(name: Name, words: &[OsString]) -> Result<Option<T>> {
-    let matches = command::<T>(name, words).try_get_matches_from(words);
-    let error = match matches.and_then(|matches| T::from_arg_matches(&matches)) {
-        Ok(args) => return Ok(Some(args)),
+    let Some(matches) = matches(T::command(), name, words)? else {
+        return Ok(None);
+    };
+    match T::from_arg_matches(&matches) {
+        Ok(args) => Ok(Some(args)),
+        Err(error) => Err(refusal(&error, words)),
+    }
+}
+
+#[inline(never)]
+fn matches(
+    command: clap::Command,
+    name: Name,
+    words: &[OsString],
+) -> Result<Option<clap::ArgMatches>> {
+    let error = match named(command, name, words).try_get_matches_from(words) {
+        Ok(matches) => return Ok(Some(matches)),
         Err(error) => error,
     };
-    let rendered = error.render().to_string();
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        output::text(&rendered)?;
+        output::text(&error.render().to_string())?;
         return Ok(None);
     }
+    Err(refusal(&error, words))
+}
+
+#[inline(never)]
+fn refusal(error: &clap::Error, words: &[OsString]) -> anyhow::Error {
     let verb = words
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
-    Err(sentence(&verb, &rendered))
+    sentence(&verb, &error.render().to_string())
 }
 
 /// Turns clap's paragraphs into our one line and one hint.
