@@ -4,8 +4,8 @@
 //! then the directories are synced; layers before blobs before the image before its names. What is
 //! visible is whole, and a cut at any point leaves garbage but no dangling name.
 //!
-//! Layers are independent of each other (the key is the diffID alone), so [`Ingest::layers`] is
-//! where they will be unpacked side by side.
+//! Layers are independent of each other (the key is the diffID alone): [`Ingest::layers`] has them
+//! unpacked side by side.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,10 +15,10 @@ use rustix::io::Errno;
 use super::Store;
 use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
-use super::pull::Turn;
 use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
-use super::side::{Seat, side_by_side};
+use super::side::Seat;
 use super::sums::{check, check_blob};
+use super::tasks::{Manner, Task, mark_name};
 use super::workspace::Workspace;
 use crate::blobs::{Blobs, Bytes};
 use crate::candidate::{Blob, Candidate, LayerBlob};
@@ -31,26 +31,20 @@ use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
 use crate::unpack::{RootAttributes, Unpacked};
 
-/// Bytes of a blob below which a second thread costs more than it gives.
-const WORTH_A_THREAD: u64 = 4 << 20;
-
-/// Layers that are fetched side by side, however few processors there are.
-const AT_ONCE: usize = 4;
-
 /// One load into the store.
 pub(super) struct Ingest<'a> {
-    store: &'a Store,
-    blobs: &'a Blobs,
-    options: &'a LoadOptions,
-    work: Workspace,
+    pub(super) store: &'a Store,
+    pub(super) blobs: &'a Blobs,
+    pub(super) options: &'a LoadOptions,
+    pub(super) work: Workspace,
     tried: Mutex<Option<&'static dyn Driver>>,
 }
 
 /// A layer ready to be renamed into place.
-struct Fresh {
-    record: LayerRecord,
+pub(super) struct Fresh {
+    pub(super) record: LayerRecord,
     /// Its name in the workspace.
-    name: String,
+    pub(super) name: String,
     /// Whether its large files are on the disk.
     is_synced: bool,
 }
@@ -123,102 +117,7 @@ impl<'a> Ingest<'a> {
         self.store.image(id)
     }
 
-    /// Puts layers into the store before their image, for others that wait for them. Nothing leads to
-    /// them yet: whether they are still there is looked for again.
-    fn hand_in(&self, fresh: &mut Vec<Fresh>) -> Result<()> {
-        self.sync(fresh)?;
-        let _lock = self.store.lock_shared()?;
-        self.commit_layers(fresh)?;
-        fresh.clear();
-        Ok(())
-    }
-
-    fn has_all(&self, layers: &[LayerBlob], fresh: &[Fresh]) -> Result<bool> {
-        for layer in layers {
-            let in_work = fresh
-                .iter()
-                .any(|done| done.record.diff_id == layer.diff_id);
-            if !in_work && !self.store.own.layers.contains(&layer.diff_id.file_name())? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Verifies every layer and unpacks those the store does not have, side by side, the largest
-    /// first: so no large one is left for the end, when the other processors have nothing to do.
-    /// Tells one that somebody else fetches, if there is any: then that is to be waited for.
-    fn layers<'l>(
-        &self,
-        layers: &'l [LayerBlob],
-        fresh: &mut Vec<Fresh>,
-    ) -> Result<Option<&'l LayerBlob>> {
-        let mut tasks: Vec<Task<'_>> = Vec::new();
-        let mut awaited = None;
-        for layer in layers {
-            let is_it = |other: &Digest| *other == layer.diff_id;
-            let twice = tasks.iter().any(|task| is_it(&task.layer.diff_id));
-            let done = fresh.iter().any(|done| is_it(&done.record.diff_id));
-            let manner = if twice || done {
-                Manner::Again
-            } else if self.store.own.layers.contains(&layer.diff_id.file_name())? {
-                Manner::Known
-            } else {
-                Manner::New
-            };
-            if let Blobs::Registry(arrivals) = self.blobs {
-                let same = |task: &Task<'_>| task.layer.is_same_blob(layer);
-                if tasks.iter().any(same) || self.needs_no_fetch(layer, manner)? {
-                    continue;
-                }
-                if arrivals.claim(layer)? == Turn::Others {
-                    awaited = Some(layer);
-                    continue;
-                }
-            }
-            tasks.push(Task { layer, manner });
-        }
-        let sizes = tasks.iter().map(|task| task.layer.size);
-        let total = sizes.fold(0, u64::saturating_add);
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
-        let act = |task: &Task<'_>, seat| {
-            // One that is more than all others together is worked at by two threads.
-            let apart = task.layer.size > total / 2 && task.layer.size > WORTH_A_THREAD;
-            self.layer(task, apart, seat)
-        };
-        let least = match self.blobs {
-            Blobs::Registry(_) => AT_ONCE,
-            _ => 1,
-        };
-        let unpacked = side_by_side(&tasks, least, &act)?;
-        fresh.extend(unpacked.into_iter().flatten());
-        Ok(awaited)
-    }
-
-    /// A layer of this very blob, whose bytes were verified when they came.
-    fn needs_no_fetch(&self, layer: &LayerBlob, manner: Manner) -> Result<bool> {
-        let (Manner::Known, Some(mark)) = (manner, mark_name(layer)) else {
-            return Ok(false);
-        };
-        let from = self.store.own.layer_path(&layer.diff_id).join("from");
-        let Ok(folder) = Folder::look(from)? else {
-            return Ok(false);
-        };
-        let known = folder.contains(&mark)?;
-        if known {
-            let (diff_id, size) = (&layer.diff_id, layer.size);
-            let known = true;
-            self.options.report(&Progress::LayerStarted {
-                diff_id,
-                size,
-                known,
-            });
-            self.options.report(&Progress::LayerDone { diff_id });
-        }
-        Ok(known)
-    }
-
-    fn layer(&self, task: &Task<'_>, apart: bool, seat: Seat) -> Result<Option<Fresh>> {
+    pub(super) fn layer(&self, task: &Task<'_>, apart: bool, seat: Seat) -> Result<Option<Fresh>> {
         let layer = task.layer;
         let label = match &layer.digest {
             Some(digest) => format!("layer {digest}"),
@@ -387,7 +286,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// One sync for all layers, or one for each small file where no more is left to do.
-    fn sync(&self, fresh: &[Fresh]) -> Result<()> {
+    pub(super) fn sync(&self, fresh: &[Fresh]) -> Result<()> {
         if fresh.iter().any(|layer| !layer.is_synced) {
             return rustix::fs::syncfs(self.work.fd()).at("sync", self.store.tmp.path());
         }
@@ -402,7 +301,7 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
-    fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
+    pub(super) fn commit_layers(&self, fresh: &[Fresh]) -> Result<()> {
         let layers = &self.store.own.layers;
         for Fresh { record, name, .. } in fresh {
             let to = record.diff_id.file_name();
@@ -498,32 +397,6 @@ impl<'a> Ingest<'a> {
             });
         }
     }
-}
-
-/// A layer and what is to be done with it.
-struct Task<'a> {
-    layer: &'a LayerBlob,
-    manner: Manner,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// Unpacked.
-    New,
-    /// The store has it.
-    Known,
-    /// This load has it.
-    Again,
-}
-
-/// The file in a layer's `from` that says: this blob, read this way, gave this diffID.
-fn mark_name(layer: &LayerBlob) -> Option<String> {
-    let digest = layer.digest.as_ref()?;
-    Some(format!(
-        "{}.{}",
-        digest.file_name(),
-        layer.compression.name()
-    ))
 }
 
 fn layer_record(diff_id: &Digest, unpacked: Unpacked) -> LayerRecord {

@@ -19,6 +19,7 @@ mod shelf;
 mod side;
 mod spare;
 mod sums;
+mod tasks;
 mod tree;
 mod verification;
 mod workspace;

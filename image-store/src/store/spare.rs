@@ -33,14 +33,19 @@ impl Store {
         if spare.contains("room")? {
             return Ok(());
         }
+        // Several may open a new store at once.
+        let write = |name: &str, bytes: &[u8]| match spare.write(name, bytes) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            written => written,
+        };
         for node in 0..NODES {
             let name = format!("node{node}");
             if !spare.contains(&name)? {
-                spare.write(&name, b"")?;
+                write(&name, b"")?;
             }
         }
         // Last: its name says that all is there. Not zeros, which some file systems do not store.
         let noise = (0..BYTES).map(|at| u8::try_from(at * 31 % 251).unwrap_or(1));
-        spare.write("room", &noise.collect::<Vec<u8>>())
+        write("room", &noise.collect::<Vec<u8>>())
     }
 }
