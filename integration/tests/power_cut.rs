@@ -4,12 +4,15 @@
 //! A cut is the file system's own: ext4 on a loop device is told to shut down without writing its
 //! journal (`EXT4_IOC_SHUTDOWN`, as xfstests does), and mounted again.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::registry::FaultyRegistry;
+use hostrun_integration::registry::faulty::Truth;
 use hostrun_integration::runtime::Call;
 use hostrun_integration::{Stage, on_stage_of_hostrun};
 use serde_json::Value;
@@ -97,8 +100,9 @@ impl<'a> Disk<'a> {
         self.hostrun(&["verify", "--deep"])?;
         self.hostrun(&["gc"])?;
         self.hostrun(&["verify", "--deep"])?;
-        for folder in ["tmp", "trash"] {
-            let left = fs::read_dir(self.at.join("store").join(folder))?.count();
+        for folder in ["tmp", "trash", "partial"] {
+            let entries = fs::read_dir(self.at.join("store").join(folder));
+            let left = entries.into_iter().flatten().count();
             ensure!(left == 0, "something is left in {folder}");
         }
         Ok(())
@@ -204,6 +208,33 @@ fn an_image_is_whole_or_absent_when_the_power_goes_in_a_load() -> Result<()> {
         |_| vec![call(&["df"])],
         |[one, _]| load(one),
         |disk| Ok(disk.image("app:1")?.is_some()),
+    )
+}
+
+#[test]
+fn an_image_is_whole_or_absent_when_the_power_goes_in_a_pull() -> Result<()> {
+    let server = OnceCell::new();
+    let name = || {
+        let server: Option<&FaultyRegistry> = server.get();
+        server
+            .map(|server| server.name("app:1"))
+            .unwrap_or_default()
+    };
+    cut_at_any_moment(
+        |_| vec![call(&["df"])],
+        |[one, _]| {
+            // the archive is a layout, too
+            let layout = Path::new(one).with_extension("layout");
+            let made = fs::create_dir(&layout).map_err(anyhow::Error::from);
+            let unpacked = made.and_then(|()| run(&["tar", "-C", &shown(&layout), "-xf", one]));
+            let truth = Truth::new(&layout);
+            let started = FaultyRegistry::start(move |request| truth.answer(request));
+            if let (Ok(_), Ok(started)) = (unpacked, started) {
+                server.get_or_init(|| started);
+            }
+            call(&["pull", "-q", "--tls-verify=false", &name()])
+        },
+        |disk| Ok(disk.image(&name())?.is_some()),
     )
 }
 

@@ -555,7 +555,7 @@ fn a_layer_of_impossible_size_is_refused() -> Result<()> {
         let size = largest.unwrap_or_default().len();
         text.replace(&format!("\"size\":{size}"), "\"size\":18446744073709551615")
     });
-    fault(change, "free in the store", Kept::Nothing)
+    fault(change, "free in the store", Kept::Others)
 }
 
 /// A pull that goes on although something went wrong once; tells what was asked.

@@ -1,0 +1,773 @@
+//! Debian's docker-registry, as it is: what goes there and what comes from there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::image::Image;
+use hostrun_integration::registry::debian::{CREDENTIALS, Kind};
+use hostrun_integration::registry::faulty::Truth;
+use hostrun_integration::registry::{Body, Debian, FaultyRegistry};
+use hostrun_integration::runtime::Call;
+use hostrun_integration::trace::is_below;
+use hostrun_integration::{Outcome, Stage, on_stage_of_hostrun};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const REASON: &str = "runc knows no registries";
+const PLAIN: &str = "--tls-verify=false";
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A registry of a kind, with the usual image under `box:1`.
+fn with_registry(
+    kind: Kind,
+    test: impl FnOnce(&Stage, &Debian, &Image) -> Result<()>,
+) -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let image = Image::new(stage.dir())?;
+        let registry = Debian::start(stage.dir(), kind)?;
+        registry.put(&image, "box:1")?;
+        test(stage, &registry, &image)
+    })
+}
+
+fn pull(stage: &Stage, words: &[&str]) -> Result<Outcome> {
+    stage.call([&["pull", "-q"], words].concat()).run()
+}
+
+/// A call with variables set, and none of the caller's that say where passwords are.
+fn with_variables(call: Call, variables: &[String]) -> Call {
+    let none = ["env", "-u", "REGISTRY_AUTH_FILE", "-u", "DOCKER_CONFIG"].map(str::to_owned);
+    call.under(none.into_iter().chain(variables.iter().cloned()))
+}
+
+fn kept_in(image: &str, stage: &Stage) -> Result<String> {
+    stage
+        .image_call(["--rm", "--pull=never", image, "cat", "/opt/kept"])
+        .run()?
+        .ok()
+}
+
+#[test]
+fn an_image_comes_by_tag_and_by_digest_and_runs() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, image| {
+        let tagged = registry.name("box:1");
+        assert_eq!(pull(stage, &[PLAIN, &tagged])?.ok()?, format!("{tagged}\n"));
+        assert_eq!(kept_in(&tagged, stage)?, "from the second layer\n");
+        let digest = Truth::new(Path::new(&image.layout())).manifest()?;
+        let exact = registry.name(&format!("box@{digest}"));
+        assert_eq!(pull(stage, &[PLAIN, &exact])?.ok()?, format!("{exact}\n"));
+        assert_eq!(kept_in(&exact, stage)?, "from the second layer\n");
+        stage.call(["verify", "--deep"]).run()?.ok()?;
+        let missing = pull(stage, &[PLAIN, &registry.name("box:2")])?;
+        ensure!(
+            missing.stderr().contains("404 not found"),
+            "{}",
+            missing.stderr()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_plain_registry_is_refused_unless_it_is_allowed() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, _| {
+        let name = registry.name("box:1");
+        let out = pull(stage, &[&name])?;
+        assert_eq!(out.code(), 125);
+        ensure!(
+            out.stderr().contains("hint: --tls-verify=false"),
+            "{}",
+            out.stderr()
+        );
+        let config = stage.dir().join("registries.conf");
+        let host = registry.host();
+        fs::write(
+            &config,
+            format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"),
+        )?;
+        let variable = [format!("CONTAINERS_REGISTRIES_CONF={}", config.display())];
+        with_variables(stage.call(["pull", "-q", &name]), &variable)
+            .run()?
+            .ok()?;
+        // what is said on the command line goes before it
+        let call = stage.call(["pull", "-q", "--tls-verify=true", &name]);
+        ensure!(with_variables(call, &variable).run()?.code() == 125);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_registry_proves_who_it_is() -> Result<()> {
+    let kind = Kind {
+        secure: true,
+        locked: false,
+    };
+    with_registry(kind, |stage, registry, _| {
+        let name = registry.name("box:1");
+        let out = pull(stage, &[&name])?;
+        ensure!(
+            out.stderr().contains("TLS: invalid peer certificate"),
+            "{}",
+            out.stderr()
+        );
+        ensure!(out.stderr().contains("certs.d"), "{}", out.stderr());
+        // an authority for this registry alone
+        let certificates = stage.folder("certificates")?;
+        fs::copy(registry.authority(), certificates.join("ca.crt"))?;
+        pull(stage, &["--cert-dir", &shown(&certificates), &name])?.ok()?;
+        stage.call(["rmi", &name]).run()?.ok()?;
+        // one of the system
+        let system = [format!("SSL_CERT_FILE={}", registry.authority().display())];
+        with_variables(stage.call(["pull", "-q", &name]), &system)
+            .run()?
+            .ok()?;
+        stage.call(["rmi", &name]).run()?.ok()?;
+        // nobody at all, where that is said
+        pull(stage, &[PLAIN, &name])?.ok().map(drop)
+    })
+}
+
+#[test]
+fn a_password_opens_a_registry_wherever_it_is_kept() -> Result<()> {
+    let kind = Kind {
+        secure: true,
+        locked: true,
+    };
+    with_registry(kind, |stage, registry, _| {
+        let (name, host) = (registry.name("box:1"), registry.host());
+        let out = pull(stage, &[PLAIN, &name])?;
+        ensure!(
+            out.stderr().contains("it wants credentials"),
+            "{}",
+            out.stderr()
+        );
+        ensure!(
+            out.stderr().contains("hint: 'hostrun login"),
+            "{}",
+            out.stderr()
+        );
+        pull(stage, &[PLAIN, "--creds", CREDENTIALS, &name])?.ok()?;
+
+        let file = shown(&stage.dir().join("auth/auth.json"));
+        let login = |password: &str| {
+            let words = [
+                "login",
+                PLAIN,
+                "--authfile",
+                &file,
+                "-u",
+                "user",
+                "--password-stdin",
+                &host,
+            ];
+            stage.call(words).input(format!("{password}\n")).run()
+        };
+        let refused = login("wrong")?;
+        ensure!(
+            refused.stderr().contains("does not take our credentials"),
+            "{}",
+            refused.stderr()
+        );
+        ensure!(!Path::new(&file).exists(), "a wrong password was kept");
+        assert_eq!(login("secret")?.ok()?, "Login Succeeded!\n");
+        assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+        let kept: Value = serde_json::from_slice(&fs::read(&file)?)?;
+        let auth = kept.pointer(&format!("/auths/{host}/auth"));
+        assert_eq!(auth.and_then(Value::as_str), Some("dXNlcjpzZWNyZXQ="));
+        pull(stage, &[PLAIN, "--authfile", &file, &name])?.ok()?;
+        let variable = [format!("REGISTRY_AUTH_FILE={file}")];
+        let call = stage.call(["pull", "-q", PLAIN, &name]);
+        with_variables(call, &variable).run()?.ok()?;
+
+        let logout = ["logout", "--authfile", &file, &host];
+        stage.call(logout).run()?.ok()?;
+        ensure!(
+            stage.call(logout).run()?.code() == 125,
+            "nothing was left to forget"
+        );
+        ensure!(pull(stage, &[PLAIN, "--authfile", &file, &name])?.code() == 125);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_helper_of_dockers_is_asked_for_the_password() -> Result<()> {
+    let kind = Kind {
+        secure: false,
+        locked: true,
+    };
+    with_registry(kind, |stage, registry, _| {
+        let helpers = stage.folder("helpers")?;
+        let helper = helpers.join("docker-credential-test");
+        fs::write(
+            &helper,
+            format!(
+                "#!/bin/sh\n[ \"$1 $(cat)\" = 'get {}' ] && echo '{{\"Username\":\"user\",\"Secret\":\"secret\"}}'\n",
+                registry.host()
+            ),
+        )?;
+        fs::set_permissions(&helper, fs::Permissions::from_mode(0o755))?;
+        let docker = stage.folder("docker")?;
+        let file = docker.join("config.json");
+        let path = std::env::var("PATH")?;
+        let variables = [
+            format!("PATH={}:{path}", helpers.display()),
+            format!("DOCKER_CONFIG={}", docker.display()),
+            "XDG_RUNTIME_DIR=/nonexistent".to_owned(),
+            "XDG_CONFIG_HOME=/nonexistent".to_owned(),
+        ];
+        let name = registry.name("box:1");
+        let host = registry.host();
+        for config in [
+            r#"{"credsStore":"test"}"#.to_owned(),
+            format!(r#"{{"credHelpers":{{"{host}":"test"}}}}"#),
+        ] {
+            fs::write(&file, config)?;
+            let call = stage.call(["pull", "-q", PLAIN, &name]);
+            with_variables(call, &variables).run()?.ok()?;
+        }
+        fs::write(&file, r#"{"credsStore":"../../bin/sh"}"#)?;
+        let call = stage.call(["pull", "-q", PLAIN, &name]);
+        let out = with_variables(call, &variables).run()?;
+        ensure!(
+            out.stderr().contains("whose name is a path"),
+            "{}",
+            out.stderr()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_pushed_is_what_is_pulled() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, image| {
+        // as it came, under another name: its digest stays
+        let from = registry.name("box:1");
+        pull(stage, &[PLAIN, &from])?.ok()?;
+        let digest = Truth::new(Path::new(&image.layout())).manifest()?;
+        let to = registry.name("other/copy:2");
+        let push = |words: &[&str]| stage.call([&["push", "-q", PLAIN], words].concat()).run();
+        let sent = || registry.log().matches("method=PATCH").count();
+        let before = sent();
+        assert_eq!(push(&[&from, &to])?.ok()?, format!("{digest}\n"));
+        assert_eq!(sent(), before, "bytes were sent");
+
+        // out of the store, compressed anew: another digest, the same image
+        let root = stage.folder("root")?;
+        fs::write(root.join("file"), vec![b'x'; 3 << 20])?;
+        let tar = shown(&stage.dir().join("root.tar"));
+        Call::new(Path::new("tar"), ["-C", &shown(&root), "-cf", &tar, "."])
+            .run()?
+            .ok()?;
+        stage.call(["import", &tar, "mine:1"]).run()?.ok()?;
+        let mine = registry.name("mine:1");
+        let file = shown(&stage.dir().join("digest"));
+        let first = push(&["--digestfile", &file, "mine:1", &mine])?.ok()?;
+        assert_eq!(fs::read_to_string(&file)?.trim(), first.trim());
+        let id = stage
+            .call(["images", "-q", "--no-trunc", "mine:1"])
+            .run()?
+            .ok()?;
+        // once more: nothing is left to send
+        let before = sent();
+        ensure!(before > 0, "no bytes were ever sent");
+        assert_eq!(push(&["mine:1", &mine])?.ok()?, first);
+        assert_eq!(sent(), before, "bytes were sent");
+        stage.call(["rmi", "mine:1"]).run()?.ok()?;
+        pull(stage, &[PLAIN, &mine])?.ok()?;
+        let back = stage
+            .call(["images", "-q", "--no-trunc", &mine])
+            .run()?
+            .ok()?;
+        assert_eq!(back, id);
+        // skopeo reads it, too
+        let copy = format!("oci:{}", stage.dir().join("copy").display());
+        registry.skopeo(&format!("docker://{mine}"), &copy)?;
+        let missing = push(&["nothing:1", &mine])?;
+        assert_eq!(missing.code(), 125, "{}", missing.stderr());
+        let exact = registry.name(&format!("mine@{digest}"));
+        ensure!(
+            push(&[&mine, &exact])?
+                .stderr()
+                .contains("a digest is nothing one can choose")
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_push_needs_the_password() -> Result<()> {
+    let kind = Kind {
+        secure: true,
+        locked: true,
+    };
+    with_registry(kind, |stage, registry, _| {
+        let name = registry.name("box:1");
+        pull(stage, &[PLAIN, "--creds", CREDENTIALS, &name])?.ok()?;
+        let to = registry.name("new:1");
+        let push = |words: &[&str]| stage.call([&["push", "-q", PLAIN], words].concat()).run();
+        ensure!(
+            push(&[&name, &to])?
+                .stderr()
+                .contains("it wants credentials")
+        );
+        push(&["--creds", CREDENTIALS, &name, &to])?.ok()?;
+        pull(stage, &[PLAIN, "--creds", CREDENTIALS, &to])?
+            .ok()
+            .map(drop)
+    })
+}
+
+/// `sha256sum`, as blobs are named.
+fn digest_of(bytes: &[u8]) -> Result<String> {
+    let sum = Call::new(Path::new("sha256sum"), ["-"])
+        .input(bytes)
+        .run()?
+        .ok()?;
+    let digits = sum.split_whitespace().next().context("no sum")?;
+    Ok(format!("sha256:{digits}"))
+}
+
+#[test]
+fn of_an_index_the_platform_that_is_wanted_comes() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let (here, there) = (stage.folder("here")?, stage.folder("there")?);
+        let (mine, other) = (Image::new(&here)?, Image::new(&there)?);
+        other.config(&["--architecture=arm64"])?;
+        let (mine, other) = (
+            Truth::new(Path::new(&mine.layout())),
+            Truth::new(Path::new(&other.layout())),
+        );
+        let entry = |truth: &Truth, architecture: &str| -> Result<Value> {
+            let digest = truth.manifest()?;
+            Ok(serde_json::json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": digest,
+                "size": truth.blob(&digest)?.len(),
+                "platform": {"os": "linux", "architecture": architecture},
+            }))
+        };
+        let kind = "application/vnd.oci.image.index.v1+json";
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "manifests": [entry(&other, "arm64")?, entry(&mine, "amd64")?],
+        });
+        let bytes = index.to_string().into_bytes();
+        let digest = digest_of(&bytes)?;
+        let served = digest.clone();
+        let server = FaultyRegistry::start(move |request| {
+            let last = request.path.rsplit('/').next().unwrap_or_default();
+            if last == "1" || last == served {
+                return hostrun_integration::registry::Reply::bytes(kind, bytes.clone());
+            }
+            let answer = mine.answer(request);
+            if answer.status == 404 {
+                return other.answer(request);
+            }
+            answer
+        })?;
+        let name = server.name("box:1");
+        pull(stage, &[PLAIN, &name])?.ok()?;
+        assert_eq!(kept_in(&name, stage)?, "from the second layer\n");
+        // by the digest of the index: the name holds, whichever manifest it led to
+        let exact = server.name(&format!("box@{digest}"));
+        pull(stage, &[PLAIN, &exact])?.ok()?;
+        assert_eq!(kept_in(&exact, stage)?, "from the second layer\n");
+        pull(stage, &[PLAIN, "--platform", "linux/arm64", &name])?.ok()?;
+        let inspected = stage.call(["inspect", &name]).run()?.ok()?;
+        ensure!(inspected.contains("arm64"), "{inspected}");
+        let out = pull(stage, &[PLAIN, "--platform", "linux/s390x", &name])?;
+        ensure!(
+            out.stderr().contains("no image for linux/s390x"),
+            "{}",
+            out.stderr()
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn the_configuration_says_where_an_image_is() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, image| {
+        registry.put(image, "hub/library/box:1")?;
+        let file = stage.dir().join("registries.conf");
+        let host = registry.host();
+        fs::write(
+            &file,
+            format!(
+                "unqualified-search-registries = [\"docker.io\"]\n\
+                 [[registry]]\nprefix = \"docker.io\"\n\
+                 [[registry.mirror]]\nlocation = \"127.0.0.1:1/none\"\n\
+                 [[registry.mirror]]\nlocation = \"{host}/hub\"\ninsecure = true\n\
+                 [[registry]]\nprefix = \"moved.example\"\nlocation = \"{host}\"\ninsecure = true\n\
+                 [[registry]]\nprefix = \"bad.example\"\nblocked = true\n\
+                 [aliases]\n\"short\" = \"moved.example/box\"\n"
+            ),
+        )?;
+        let variable = [format!("CONTAINERS_REGISTRIES_CONF={}", file.display())];
+        let pull = |name: &str| {
+            with_variables(stage.call(["pull", "-q", "--retry=1", name]), &variable).run()
+        };
+        assert_eq!(pull("box:1")?.ok()?, "box:1\n");
+        assert_eq!(
+            kept_in("docker.io/library/box:1", stage)?,
+            "from the second layer\n"
+        );
+        assert_eq!(pull("moved.example/box:1")?.ok()?, "moved.example/box:1\n");
+        assert_eq!(pull("short:1")?.ok()?, "moved.example/box:1\n");
+        let out = pull("bad.example/box:1")?;
+        ensure!(
+            out.stderr()
+                .contains("registries.conf blocks 'bad.example'"),
+            "{}",
+            out.stderr()
+        );
+        fs::write(
+            &file,
+            "unqualified-search-registries = [\"a.example\", \"b.example\"]\n",
+        )?;
+        let out = pull("box:1")?;
+        ensure!(
+            out.stderr().contains("could be of a.example, b.example"),
+            "{}",
+            out.stderr()
+        );
+        fs::write(
+            &file,
+            "[[registry]]\nlocation = \"a.example\"\nblokced = true\n",
+        )?;
+        ensure!(pull("box:1")?.stderr().contains("line 3"));
+        Ok(())
+    })
+}
+
+#[test]
+fn run_gets_what_is_not_there() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, image| {
+        let file = stage.dir().join("registries.conf");
+        let host = registry.host();
+        fs::write(
+            &file,
+            format!("[[registry]]\nlocation = \"{host}\"\ninsecure = true\n"),
+        )?;
+        let variable = [format!("CONTAINERS_REGISTRIES_CONF={}", file.display())];
+        let name = registry.name("box:1");
+        let run = |how: &str| {
+            let call = stage.image_call(["--rm", how, &name, "cat", "/opt/kept"]);
+            with_variables(call, &variable).run()
+        };
+        let out = run("--pull=never")?;
+        ensure!(out.stderr().contains("no image"), "{}", out.stderr());
+        assert_eq!(run("--pull=missing")?.ok()?, "from the second layer\n");
+        let before = registry.log().len();
+        assert_eq!(run("--pull=missing")?.ok()?, "from the second layer\n");
+        assert_eq!(registry.log().len(), before, "the registry was asked again");
+        // what the tag means now
+        let new = stage.dir().join("new");
+        fs::write(&new, "new\n")?;
+        image.insert(&new, "/opt/kept")?;
+        registry.put(image, "box:1")?;
+        assert_eq!(run("--pull=missing")?.ok()?, "from the second layer\n");
+        assert_eq!(run("--pull=always")?.ok()?, "new\n");
+        Ok(())
+    })
+}
+
+/// The files of blobs that have begun to come.
+fn partial(stage: &Stage) -> Vec<PathBuf> {
+    let entries = fs::read_dir(stage.store().join("store/partial"));
+    let paths = entries.into_iter().flatten().flatten();
+    paths.map(|entry| entry.path()).collect()
+}
+
+/// A server whose largest blob stops after so many bytes, the first time; and that blob's digits.
+fn stalling(truth: &Truth, after: usize) -> Result<(FaultyRegistry, String)> {
+    let largest = truth.layers()?.first().cloned().context("no layers")?;
+    let (own, digest) = (truth.clone(), largest.clone());
+    let server = FaultyRegistry::start(move |request| {
+        let reply = own.answer(request);
+        if request.path.ends_with(&digest) && request.before == 0 {
+            return reply.coming(Body::Stall(after));
+        }
+        reply
+    })?;
+    Ok((server, largest.replace("sha256:", "")))
+}
+
+/// The process that talks to the network for a call.
+fn helper_of(pid: i32) -> Result<i32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let child = children.split_whitespace().next().context("no child")?;
+    Ok(child.parse()?)
+}
+
+/// Waits until a blob has come so far.
+fn wait_for(stage: &Stage, digits: &str, bytes: u64) -> Result<()> {
+    let file = stage.store().join(format!("store/partial/sha256-{digits}"));
+    let end = Instant::now() + Duration::from_secs(20);
+    while fs::metadata(&file).map_or(0, |file| file.len()) < bytes {
+        ensure!(Instant::now() < end, "{} has not come", file.display());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pull_that_was_killed_goes_on_where_it_ended() -> Result<()> {
+    const CAME: usize = 50_000;
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        for whom in ["hostrun", "its helper"] {
+            let (server, largest) = stalling(&truth, CAME)?;
+            let name = server.name("box:1");
+            let words = ["pull", "-q", PLAIN, "--retry=0", &name];
+            let running = stage.call(words).spawn()?;
+            wait_for(stage, &largest, CAME as u64)?;
+            let helper = helper_of(running.pid())?;
+            let victim = if whom == "hostrun" {
+                running.pid()
+            } else {
+                helper
+            };
+            kill_process(Pid::from_raw(victim).context("no pid")?, Signal::KILL)?;
+            let out = running.wait()?;
+            if whom == "hostrun" {
+                let end = Instant::now() + Duration::from_secs(5);
+                while Path::new(&format!("/proc/{helper}/fd")).exists() && Instant::now() < end {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                let state =
+                    fs::read_to_string(format!("/proc/{helper}/status")).unwrap_or_default();
+                ensure!(state.is_empty() || state.contains("Z (zombie)"), "{state}");
+            } else {
+                ensure!(
+                    out.stderr().contains("has ended before its time"),
+                    "{}",
+                    out.stderr()
+                );
+            }
+            pull(stage, &[PLAIN, &name])?.ok()?;
+            let asked = server.asked();
+            let offsets: Vec<usize> = asked
+                .iter()
+                .filter(|request| request.path.ends_with(&largest))
+                .map(hostrun_integration::registry::Request::offset)
+                .collect();
+            assert_eq!(offsets, [0, CAME], "{whom}");
+            ensure!(partial(stage).is_empty(), "{:?}", partial(stage));
+            stage.call(["verify", "--deep"]).run()?.ok()?;
+            stage.call(["rmi", &name]).run()?.ok()?;
+            stage.call(["gc"]).run()?.ok()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_beginning_that_is_not_right_is_fetched_anew() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let (server, largest) = stalling(&truth, 50_000)?;
+        let name = server.name("box:1");
+        let running = stage.call(["pull", "-q", PLAIN, &name]).spawn()?;
+        wait_for(stage, &largest, 50_000)?;
+        drop(running);
+        // as a power cut may leave it
+        let file = stage
+            .store()
+            .join(format!("store/partial/sha256-{largest}"));
+        fs::write(&file, vec![0; 50_000])?;
+        pull(stage, &[PLAIN, &name])?.ok()?;
+        stage.call(["verify", "--deep"]).run()?.ok().map(drop)
+    })
+}
+
+#[test]
+fn pulls_side_by_side_fetch_each_blob_once() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let own = truth.clone();
+        let server = FaultyRegistry::start(move |request| {
+            if request.path.contains("/blobs/") {
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            own.answer(request)
+        })?;
+        let names = ["box:1", "box:2", "other:1", "box:1"].map(|name| server.name(name));
+        let pulls = names
+            .each_ref()
+            .map(|name| stage.call(["pull", "-q", PLAIN, name]).spawn());
+        for running in pulls {
+            running?.wait()?.ok()?;
+        }
+        for layer in truth.layers()? {
+            let asked = server.asked();
+            let reads = asked
+                .iter()
+                .filter(|request| request.path.ends_with(&layer));
+            assert_eq!(reads.count(), 1, "{layer}");
+        }
+        stage.call(["verify", "--deep"]).run()?.ok().map(drop)
+    })
+}
+
+#[test]
+fn a_pull_takes_over_from_one_that_dies() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let (server, largest) = stalling(&truth, 50_000)?;
+        let name = server.name("box:1");
+        let first = stage.call(["pull", "-q", PLAIN, &name]).spawn()?;
+        wait_for(stage, &largest, 50_000)?;
+        let second = stage
+            .call(["pull", "--progress=json", PLAIN, &name])
+            .spawn()?;
+        let end = Instant::now() + Duration::from_secs(10);
+        while !second.stderr().contains("another pull fetches it") {
+            ensure!(
+                Instant::now() < end,
+                "it does not wait: {}",
+                second.stderr()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(first);
+        second.wait()?.ok()?;
+        stage.call(["verify", "--deep"]).run()?.ok().map(drop)
+    })
+}
+
+#[test]
+fn who_talks_to_the_network_has_no_rights() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let (server, largest) = stalling(&truth, 1000)?;
+        let secret = fs::File::open("/etc/passwd")?;
+        let call = stage.call(["pull", "-q", PLAIN, &server.name("box:1")]);
+        let running = call.stdin(secret).spawn()?;
+        wait_for(stage, &largest, 1000)?;
+        let helper = helper_of(running.pid())?;
+        let status = fs::read_to_string(format!("/proc/{helper}/status"))?;
+        let field = |name: &str| {
+            let mut lines = status.lines();
+            let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_default()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let user = 2_000_000_000 + helper;
+        assert_eq!(field("Uid"), [user; 4].map(|id| id.to_string()).join(" "));
+        assert_eq!(field("Gid"), [user; 4].map(|id| id.to_string()).join(" "));
+        assert_eq!(field("Groups"), "");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(field(set), "0000000000000000", "{set}");
+        }
+        assert_eq!(
+            (field("NoNewPrivs"), field("Seccomp")),
+            ("1".to_owned(), "2".to_owned())
+        );
+        let mut open = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{helper}/fd"))? {
+            open.push(shown(&fs::read_link(entry?.path())?));
+        }
+        let is_ours = |path: &String| {
+            path.starts_with("socket:") || path == "/dev/null" || path.starts_with("anon_inode:")
+        };
+        ensure!(open.iter().all(is_ours), "{open:?}");
+        let limits = fs::read_to_string(format!("/proc/{helper}/limits"))?;
+        let file_size = limits
+            .lines()
+            .find(|line| line.starts_with("Max file size"));
+        let file_size = file_size.unwrap_or_default();
+        ensure!(
+            file_size.split_whitespace().nth(3) == Some("0"),
+            "{file_size}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn progress_is_told_as_bars_lines_or_json() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, _| {
+        let name = registry.name("box:1");
+        let told = |how: &str| -> Result<String> {
+            let out = stage.call(["pull", PLAIN, how, &name]).run()?;
+            stage.call(["rmi", &name]).run()?.ok()?;
+            ensure!(out.code() == 0, "{}", out.stderr());
+            Ok(out.stderr())
+        };
+        let json = told("--progress=json")?;
+        let mut ends = 0;
+        for line in json.lines() {
+            let line: Value = serde_json::from_str(line)?;
+            let number = |key: &str| line.get(key).and_then(Value::as_u64);
+            ensure!(number("current") <= number("total"), "{line}");
+            ends += usize::from(number("current") == number("total"));
+        }
+        assert_eq!(ends, 3, "{json}");
+        ensure!(told("--progress=tty")?.contains("[########################]"));
+        ensure!(
+            told("--progress=plain")?
+                .lines()
+                .all(|line| line.contains(": "))
+        );
+        Ok(())
+    })
+}
+
+/// KiB that a process has had resident at most.
+fn peak(pid: i32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn a_pull_over_tls_stays_small() -> Result<()> {
+    const MOST: u64 = 40 * 1024;
+    let kind = Kind {
+        secure: true,
+        locked: false,
+    };
+    with_registry(kind, |stage, registry, image| {
+        // what nobody can compress, in several layers that come side by side
+        for number in 0..4 {
+            let file = stage.dir().join(format!("noise{number}"));
+            let noise = fs::File::open("/dev/urandom")?;
+            let mut some = std::io::Read::take(noise, 24 << 20);
+            std::io::copy(&mut some, &mut fs::File::create(&file)?)?;
+            image.insert(&file, &format!("/noise{number}"))?;
+        }
+        registry.put(image, "large:1")?;
+        let certificates = stage.folder("certificates")?;
+        fs::copy(registry.authority(), certificates.join("ca.crt"))?;
+        let certificates = shown(&certificates);
+        let name = registry.name("large:1");
+        let words = ["pull", "-q", "--cert-dir", &certificates, &name];
+        let running = stage.call(words).spawn()?;
+        let (mut own, mut helper) = (0, 0);
+        // at its end there is nothing left to read it from
+        while let Some(now) = peak(running.pid()) {
+            own = own.max(now);
+            let pid = helper_of(running.pid()).ok();
+            helper = helper.max(pid.and_then(peak).unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        running.wait()?.ok()?;
+        println!("peak resident: hostrun {own} KiB, hostrun-remote {helper} KiB");
+        let released = !is_below(stage.runtime().program(), "debug");
+        ensure!(own > 0 && helper > 0, "nothing was seen");
+        ensure!(!released || own + helper <= MOST, "{own} + {helper} KiB");
+        Ok(())
+    })
+}
