@@ -170,7 +170,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.operation, self.subject, self.cause)
+        match self.subject.as_str() {
+            "" => write!(f, "{}: {}", self.operation, self.cause),
+            subject => write!(f, "{} {subject}: {}", self.operation, self.cause),
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::image::Image;
 use hostrun_integration::registry::debian::{CREDENTIALS, Kind};
 use hostrun_integration::registry::faulty::Truth;
-use hostrun_integration::registry::{Body, Debian, FaultyRegistry};
+use hostrun_integration::registry::{Body, Debian, FaultyRegistry, Proxy, Reply};
 use hostrun_integration::runtime::Call;
 use hostrun_integration::trace::is_below;
 use hostrun_integration::{Outcome, Stage, on_stage_of_hostrun};
@@ -106,7 +107,7 @@ fn a_plain_registry_is_refused_unless_it_is_allowed() -> Result<()> {
 fn a_registry_proves_who_it_is() -> Result<()> {
     let kind = Kind {
         secure: true,
-        locked: false,
+        ..Kind::default()
     };
     with_registry(kind, |stage, registry, _| {
         let name = registry.name("box:1");
@@ -134,10 +135,73 @@ fn a_registry_proves_who_it_is() -> Result<()> {
 }
 
 #[test]
+fn a_registry_can_want_to_know_who_we_are() -> Result<()> {
+    let kind = Kind {
+        secure: true,
+        mutual: true,
+        ..Kind::default()
+    };
+    on_stage_of_hostrun(REASON, |stage| {
+        let registry = Debian::start(stage.dir(), kind)?;
+        let folder = stage.folder("certificates")?;
+        fs::copy(registry.authority(), folder.join("ca.crt"))?;
+        let dir = shown(&folder);
+        let name = registry.name("box:1");
+        let pull = || pull(stage, &["--retry=0", "--cert-dir", &dir, &name]);
+        let out = pull()?;
+        ensure!(
+            out.stderr().contains("TLS: received fatal alert"),
+            "{}",
+            out.stderr()
+        );
+        registry.introduce(&folder)?;
+        // it lets us in, and has nothing
+        let out = pull()?;
+        ensure!(out.stderr().contains("404 not found"), "{}", out.stderr());
+        fs::write(folder.join("me.key"), "no key\n")?;
+        let out = pull()?;
+        ensure!(out.stderr().contains("cannot use"), "{}", out.stderr());
+        ensure!(out.stderr().contains("me.key"), "{}", out.stderr());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_gone_through() -> Result<()> {
+    let kind = Kind {
+        secure: true,
+        ..Kind::default()
+    };
+    with_registry(kind, |stage, registry, _| {
+        let proxy = Proxy::start()?;
+        let name = registry.name("box:1");
+        let authority = format!("SSL_CERT_FILE={}", registry.authority().display());
+        let pull = |more: &[String]| -> Result<()> {
+            let variables = [std::slice::from_ref(&authority), more].concat();
+            let call = stage.call(["pull", "-q", &name]);
+            with_variables(call, &variables).run()?.ok()?;
+            stage.call(["rmi", &name]).run()?.ok().map(drop)
+        };
+        let through = format!("https_proxy={}", proxy.url());
+        pull(std::slice::from_ref(&through))?;
+        let asked = proxy.asked();
+        ensure!(!asked.is_empty(), "it was not gone through");
+        ensure!(
+            asked.iter().all(|place| *place == registry.host()),
+            "{asked:?}"
+        );
+        pull(&[through, "NO_PROXY=example.org,127.0.0.1".to_owned()])?;
+        assert_eq!(proxy.asked().len(), asked.len());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_password_opens_a_registry_wherever_it_is_kept() -> Result<()> {
     let kind = Kind {
         secure: true,
         locked: true,
+        ..Kind::default()
     };
     with_registry(kind, |stage, registry, _| {
         let (name, host) = (registry.name("box:1"), registry.host());
@@ -199,8 +263,8 @@ fn a_password_opens_a_registry_wherever_it_is_kept() -> Result<()> {
 #[test]
 fn a_helper_of_dockers_is_asked_for_the_password() -> Result<()> {
     let kind = Kind {
-        secure: false,
         locked: true,
+        ..Kind::default()
     };
     with_registry(kind, |stage, registry, _| {
         let helpers = stage.folder("helpers")?;
@@ -306,6 +370,7 @@ fn a_push_needs_the_password() -> Result<()> {
     let kind = Kind {
         secure: true,
         locked: true,
+        ..Kind::default()
     };
     with_registry(kind, |stage, registry, _| {
         let name = registry.name("box:1");
@@ -365,7 +430,7 @@ fn of_an_index_the_platform_that_is_wanted_comes() -> Result<()> {
         let server = FaultyRegistry::start(move |request| {
             let last = request.path.rsplit('/').next().unwrap_or_default();
             if last == "1" || last == served {
-                return hostrun_integration::registry::Reply::bytes(kind, bytes.clone());
+                return Reply::bytes(kind, bytes.clone());
             }
             let answer = mine.answer(request);
             if answer.status == 404 {
@@ -476,6 +541,123 @@ fn run_gets_what_is_not_there() -> Result<()> {
         registry.put(image, "box:1")?;
         assert_eq!(run("--pull=missing")?.ok()?, "from the second layer\n");
         assert_eq!(run("--pull=always")?.ok()?, "new\n");
+        // with a volume we are executed anew, from a place without a name
+        let volume = format!("-v{}:/volume", shown(&stage.folder("volume")?));
+        let words = ["--rm", "--pull=always", &volume, &name, "cat", "/opt/kept"];
+        let call = with_variables(stage.image_call(words), &variable);
+        assert_eq!(call.run()?.ok()?, "new\n");
+        Ok(())
+    })
+}
+
+/// A signature of an image as cosign keeps it in a registry: the manifest with it, and the blobs that has.
+fn signature(key: &str, dir: &Path, name: &str, digest: &str) -> Result<(String, Vec<Vec<u8>>)> {
+    let payload = serde_json::json!({
+        "critical": {
+            "identity": {"docker-reference": name},
+            "image": {"docker-manifest-digest": digest},
+            "type": "cosign container image signature",
+        },
+        "optional": null,
+    });
+    let payload = payload.to_string().into_bytes();
+    fs::write(dir.join("payload"), &payload)?;
+    let words = [
+        "dgst",
+        "-sha256",
+        "-sign",
+        key,
+        "-out",
+        "signature",
+        "payload",
+    ];
+    Call::new(Path::new("openssl"), words)
+        .in_dir(dir)
+        .run()?
+        .ok()?;
+    let words = ["base64", "-A", "-in", "signature"];
+    let signature = Call::new(Path::new("openssl"), words)
+        .in_dir(dir)
+        .run()?
+        .ok()?;
+    let config = b"{}".to_vec();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest_of(&config)?,
+            "size": config.len(),
+        },
+        "layers": [{
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": digest_of(&payload)?,
+            "size": payload.len(),
+            "annotations": {"dev.cosignproject.cosign/signature": signature},
+        }],
+    });
+    Ok((manifest.to_string(), vec![payload, config]))
+}
+
+#[test]
+fn an_image_that_must_be_signed_is_not_fetched_without_a_signature() -> Result<()> {
+    on_stage_of_hostrun(REASON, |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let digest = truth.manifest()?;
+        let key = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out key.pem";
+        for line in [key, "pkey -in key.pem -pubout -out key.pub"] {
+            let call = Call::new(Path::new("openssl"), line.split(' '));
+            call.in_dir(stage.dir()).run()?.ok()?;
+        }
+        let policy = stage.dir().join("policy.json");
+        let demand = serde_json::json!({
+            "type": "sigstoreSigned",
+            "keyPath": stage.dir().join("key.pub"),
+            "signedIdentity": {"type": "matchRepository"},
+        });
+        let document = serde_json::json!({"default": [demand]});
+        fs::write(&policy, document.to_string())?;
+        let policy = shown(&policy);
+        for (signed, fits) in [
+            (None, false),
+            (Some("sha256:".to_owned() + &"0".repeat(64)), false),
+            (Some(digest.clone()), true),
+        ] {
+            let (own, tag) = (truth.clone(), digest.replace(':', "-") + ".sig");
+            let (dir, signed_as) = (stage.dir().to_owned(), signed.clone());
+            // each signature is another one: there is one for all that is asked
+            let made = OnceLock::new();
+            let server = FaultyRegistry::start(move |request| {
+                let host = request.headers.get("host").cloned().unwrap_or_default();
+                let make = || {
+                    let digest = signed_as.as_ref()?;
+                    signature("key.pem", &dir, &format!("{host}/box"), digest).ok()
+                };
+                let (manifest, blobs) = made.get_or_init(make).clone().unwrap_or_default();
+                let last = request.path.rsplit('/').next().unwrap_or_default();
+                let kind = "application/vnd.oci.image.manifest.v1+json";
+                let is_it = |bytes: &[u8]| digest_of(bytes).is_ok_and(|digest| digest == last);
+                if last == tag || is_it(manifest.as_bytes()) {
+                    return match manifest.as_str() {
+                        "" => Reply::status(404),
+                        manifest => Reply::bytes(kind, manifest),
+                    };
+                }
+                match blobs.into_iter().find(|blob| is_it(blob)) {
+                    Some(blob) => Reply::bytes("application/octet-stream", blob),
+                    None => own.answer(request),
+                }
+            })?;
+            let name = server.name("box:1");
+            let words = ["--signature-policy", &policy, "pull", "-q", PLAIN, &name];
+            let out = stage.call(words).run()?;
+            assert_eq!(out.code() == 0, fits, "{signed:?}: {}", out.stderr());
+            for layer in truth.layers()? {
+                let asked = server.asked();
+                let fetched = asked.iter().any(|request| request.path.ends_with(&layer));
+                assert_eq!(fetched, fits, "{signed:?}: {layer}");
+            }
+        }
         Ok(())
     })
 }
@@ -737,7 +919,7 @@ fn a_pull_over_tls_stays_small() -> Result<()> {
     const MOST: u64 = 40 * 1024;
     let kind = Kind {
         secure: true,
-        locked: false,
+        ..Kind::default()
     };
     with_registry(kind, |stage, registry, image| {
         // what nobody can compress, in several layers that come side by side

@@ -336,6 +336,34 @@ fn a_token_is_had_from_where_the_registry_says_for_what_is_needed() -> Result<()
 }
 
 #[test]
+fn a_token_that_gets_tokens_is_used_as_oauth_has_it() -> Result<()> {
+    with_truth(|stage, truth| {
+        let tokens = FaultyRegistry::start(|_| {
+            Reply::bytes("application/json", r#"{"access_token":"good"}"#)
+        })?;
+        let server = with_realm(truth, format!("http://{}/token", tokens.host()))?;
+        let file = stage.dir().join("auth.json");
+        let host = server.host();
+        let document = format!(r#"{{"auths":{{"{host}":{{"identitytoken":"again&again"}}}}}}"#);
+        fs::write(&file, document)?;
+        let file = file.to_string_lossy().into_owned();
+        pull(stage, &["--authfile", &file], &server.name("box:1"))?.ok()?;
+        let asked = tokens.asked();
+        let first = asked.first().context("nothing asked")?;
+        assert_eq!(
+            (first.method.as_str(), first.path.as_str()),
+            ("POST", "/token")
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&first.body),
+            "grant_type=refresh_token&client_id=hostrun&service=s&scope=repository%3Abox%3Apull\
+             &refresh_token=again%26again"
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_password_does_not_go_in_the_open_to_another_host() -> Result<()> {
     with_truth(|stage, truth| {
         let thief =

@@ -95,6 +95,12 @@ pub(crate) fn of_io(error: &io::Error) -> Failure {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time".to_owned(),
         _ => error.to_string(),
     };
+    // What the library of C says of names; only this one may be another the next time.
+    if let Some(said) = cause.strip_prefix("failed to lookup address information: ")
+        && said != "Try again"
+    {
+        return Failure::network("no such host");
+    }
     Failure::network(cause).again(Again::Soon)
 }
 

@@ -33,6 +33,8 @@ pub struct Kind {
     pub secure: bool,
     /// It wants a name and password.
     pub locked: bool,
+    /// It wants to see a certificate of its authority.
+    pub mutual: bool,
 }
 
 impl Debian {
@@ -70,9 +72,16 @@ impl Debian {
         );
         if kind.secure {
             certify(&dir)?;
+            let clients = if kind.mutual {
+                format!(", clientcas: [{place}/ca.pem]")
+            } else {
+                String::new()
+            };
             config = format!(
                 "{config}{}",
-                format_args!("  tls: {{certificate: {place}/cert.pem, key: {place}/key.pem}}\n")
+                format_args!(
+                    "  tls: {{certificate: {place}/cert.pem, key: {place}/key.pem{clients}}}\n"
+                )
             );
         }
         fs::write(dir.join("config.yml"), config)?;
@@ -124,6 +133,17 @@ impl Debian {
     /// The certificate of its authority.
     pub fn authority(&self) -> PathBuf {
         self.dir.join("ca.pem")
+    }
+
+    /// Puts a certificate for ourselves, and its key, into a folder.
+    ///
+    /// # Errors
+    /// When it speaks no TLS.
+    pub fn introduce(&self, folder: &Path) -> Result<()> {
+        for (from, to) in [("cert.pem", "me.cert"), ("key.pem", "me.key")] {
+            fs::copy(self.dir.join(from), folder.join(to))?;
+        }
+        Ok(())
     }
 
     /// What it wrote about what it was asked.

@@ -21,6 +21,8 @@ pub struct Request {
     pub path: String,
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// What came with it.
+    pub body: Vec<u8>,
     /// How many requests for the same path came before it.
     pub before: usize,
 }
@@ -301,11 +303,13 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     }
     let length = headers.get("content-length");
     let length: u64 = length.and_then(|length| length.parse().ok()).unwrap_or(0);
-    io::copy(&mut reader.take(length), &mut io::sink()).ok()?;
+    let mut body = Vec::new();
+    reader.take(length).read_to_end(&mut body).ok()?;
     Some(Request {
         method,
         path,
         headers,
+        body,
         before: 0,
     })
 }

@@ -2,9 +2,11 @@
 
 pub mod debian;
 pub mod faulty;
+pub mod proxy;
 
 pub use debian::Debian;
 pub use faulty::{Body, FaultyRegistry, Reply, Request};
+pub use proxy::Proxy;
 
 use std::net::TcpListener;
 
