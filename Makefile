@@ -124,7 +124,7 @@ bench-quick: build bench-library ## the same in two minutes
 bench-images: build ## loads of images beside umoci, podman, containerd and the floor of inflate and hashes
 	cargo build --locked --release --target $(TARGET) -p hostrun-image-store --example floor
 	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- images \
-		--floor $(TARGET_DIR)/$(TARGET)/release/examples/floor --out $(TARGET_DIR)/bench $(BENCH)
+		--floor $(TARGET_DIR)/$(TARGET)/release/examples/floor --peers $(PEERS) --out $(TARGET_DIR)/bench $(BENCH)
 
 .PHONY: bench-library
 bench-library:

@@ -7,6 +7,7 @@
 mod args;
 mod assembly;
 mod attend;
+mod cell;
 mod clock;
 mod commands;
 mod flags;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -182,6 +182,11 @@ impl Section {
         }
     }
 
+    /// Of the whole file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.end.saturating_sub(self.position)
     }
@@ -282,7 +287,8 @@ impl Magic {
 
 fn members(section: Section) -> Result<BTreeMap<String, Member>> {
     let mut members = BTreeMap::new();
-    let mut stream = EntryStream::new(BufReader::with_capacity(32 * 1024, section));
+    let mut tape = BufReader::with_capacity(32 * 1024, section);
+    let mut stream = EntryStream::new(&mut tape);
     while let Some(entry) = stream.next_entry()? {
         let offset = stream.position();
         let text = |bytes: Vec<u8>| {

@@ -1,15 +1,18 @@
 //! The one error of this crate: a kind to branch on, and one line to show.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
+use serde::{Deserialize, Serialize};
+
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong, coarse enough to branch on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The image, container, file or member asked for is not there.
@@ -48,10 +51,10 @@ pub enum ErrorKind {
 /// line and never carries terminal control bytes.
 pub struct Error {
     kind: ErrorKind,
-    operation: &'static str,
+    operation: Cow<'static, str>,
     subject: String,
     cause: String,
-    hint: Option<&'static str>,
+    hint: Option<Cow<'static, str>>,
     source: Option<io::Error>,
 }
 
@@ -63,7 +66,7 @@ impl Error {
 
     /// The verb: what was being done.
     pub fn operation(&self) -> &str {
-        self.operation
+        &self.operation
     }
 
     /// The object: on what it was being done.
@@ -73,7 +76,7 @@ impl Error {
 
     /// What a person can do about it, where we know.
     pub fn hint(&self) -> Option<&str> {
-        self.hint
+        self.hint.as_deref()
     }
 
     pub(crate) fn new(
@@ -85,7 +88,7 @@ impl Error {
         let (subject, cause) = (subject.into(), cause.into());
         Self {
             kind,
-            operation,
+            operation: operation.into(),
             subject,
             cause,
             hint: None,
@@ -110,7 +113,7 @@ impl Error {
     }
 
     pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
+        self.hint = Some(hint.into());
         self
     }
 
@@ -154,7 +157,7 @@ impl Error {
         };
         Self {
             kind,
-            operation,
+            operation: operation.into(),
             subject,
             cause,
             hint: None,
@@ -166,6 +169,48 @@ impl Error {
     pub(crate) fn into_io(self) -> io::Error {
         io::Error::other(self)
     }
+}
+
+/// An error on its way from another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    kind: ErrorKind,
+    operation: String,
+    subject: String,
+    cause: String,
+    hint: Option<String>,
+}
+
+impl From<Error> for Told {
+    fn from(error: Error) -> Self {
+        Self {
+            kind: error.kind,
+            operation: error.operation.into_owned(),
+            subject: error.subject,
+            cause: error.cause,
+            hint: error.hint.map(Cow::into_owned),
+        }
+    }
+}
+
+impl Told {
+    /// Whoever tells may have been taken over: its words are shown as an image's are.
+    pub(crate) fn into_error(self) -> Error {
+        Error {
+            kind: self.kind,
+            operation: printable(&self.operation).into(),
+            subject: printable(&self.subject),
+            cause: printable(&self.cause),
+            hint: self.hint.map(|hint| printable(&hint).into()),
+            source: None,
+        }
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 impl fmt::Display for Error {

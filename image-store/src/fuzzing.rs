@@ -38,7 +38,8 @@ pub fn record(bytes: &[u8]) {
 
 /// The headers of a layer, with all that stands between them; how many entries were understood.
 pub fn headers(tar: &[u8]) -> usize {
-    let mut stream = EntryStream::new(Streamed(Cursor::new(tar)));
+    let mut tape = Streamed(Cursor::new(tar));
+    let mut stream = EntryStream::new(&mut tape);
     let mut count = 0;
     while let Ok(Some(_entry)) = stream.next_entry() {
         count += 1;
@@ -58,5 +59,5 @@ pub fn layer(tar: &[u8], root: BorrowedFd<'_>, scrap: BorrowedFd<'_>) -> bool {
         scrap,
         seat: crate::store::Seat::CALLERS,
     };
-    unpack::unpack(Streamed(Cursor::new(tar)), site, &limits).is_ok()
+    unpack::unpack(&mut Streamed(Cursor::new(tar)), site, &limits).is_ok()
 }

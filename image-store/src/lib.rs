@@ -26,6 +26,7 @@
 
 mod blobs;
 mod candidate;
+mod cell;
 mod config;
 mod container;
 mod decode;
@@ -54,6 +55,7 @@ mod tape;
 mod trust;
 mod unpack;
 
+pub use cell::Cell;
 pub use container::Container;
 pub use digest::{Algorithm, Digest};
 pub use driver::DriverName;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cell::Cell;
 use crate::digest::Digest;
 use crate::limits::Limits;
 use crate::platform::Platform;
@@ -16,6 +17,7 @@ pub struct LoadOptions {
     pub(crate) limits: Limits,
     pub(crate) archive: Option<PathBuf>,
     progress: Reporter,
+    cell: Option<Box<dyn Cell>>,
 }
 
 /// Whom progress is told.
@@ -69,6 +71,17 @@ impl LoadOptions {
     pub fn with_progress(mut self, call: impl Fn(&Progress<'_>) + Send + Sync + 'static) -> Self {
         self.progress = Reporter::new(call);
         self
+    }
+
+    /// Has layers unpacked in there.
+    #[must_use]
+    pub fn with_cell(mut self, cell: impl Cell + 'static) -> Self {
+        self.cell = Some(Box::new(cell));
+        self
+    }
+
+    pub(crate) fn cell(&self) -> Option<&dyn Cell> {
+        self.cell.as_deref()
     }
 
     pub(crate) fn report(&self, progress: &Progress<'_>) {

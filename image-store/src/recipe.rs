@@ -9,6 +9,7 @@
 //! and a number of bytes of data of the file that the header before it describes. Numbers are
 //! 64 bits, little end first.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -149,20 +150,21 @@ impl<T: Tape> Tape for Recorder<T> {
 
 /// The tar of a recipe, while the files it needs are handed to it one by one. All that is read goes
 /// to `sink` as well.
-pub(crate) struct Player<W> {
+pub(crate) struct Player<'p, W> {
     recipe: BufReader<File>,
     sink: W,
     kind: u8,
     left: u64,
     buffer: Vec<u8>,
     at: usize,
-    file: Option<Ingredient>,
+    pantry: &'p Pantry,
     failed: Option<io::Error>,
 }
 
 /// How many bytes the tar of a recipe has.
 pub(crate) fn length(recipe: File) -> io::Result<u64> {
-    let mut player = Player::new(recipe, io::sink());
+    let pantry = Pantry::default();
+    let mut player = Player::new(recipe, io::sink(), &pantry);
     let mut sum = 0_u64;
     while player.next_piece()? {
         sum = sum.saturating_add(player.left);
@@ -179,6 +181,17 @@ pub(crate) fn length(recipe: File) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// Where a player finds the file whose data comes next.
+#[derive(Default)]
+pub(crate) struct Pantry(RefCell<Option<Ingredient>>);
+
+impl Pantry {
+    pub(crate) fn put(&self, file: File, mut segments: Vec<Segment>) {
+        segments.reverse();
+        self.0.replace(Some(Ingredient { file, segments }));
+    }
+}
+
 /// A file, and where in it the data of the tar is.
 struct Ingredient {
     file: File,
@@ -186,8 +199,8 @@ struct Ingredient {
     segments: Vec<Segment>,
 }
 
-impl<W: Write> Player<W> {
-    pub(crate) fn new(recipe: File, sink: W) -> Self {
+impl<'p, W: Write> Player<'p, W> {
+    pub(crate) fn new(recipe: File, sink: W, pantry: &'p Pantry) -> Self {
         Self {
             recipe: BufReader::with_capacity(BUFFER, recipe),
             sink,
@@ -195,15 +208,9 @@ impl<W: Write> Player<W> {
             left: 0,
             buffer: Vec::new(),
             at: 0,
-            file: None,
+            pantry,
             failed: None,
         }
-    }
-
-    /// Hands over the file whose data comes next.
-    pub(crate) fn hand(&mut self, file: File, mut segments: Vec<Segment>) {
-        segments.reverse();
-        self.file = Some(Ingredient { file, segments });
     }
 
     /// The sink, when all was read.
@@ -240,7 +247,8 @@ impl<W: Write> Player<W> {
             LITERAL => self.recipe.read_exact(&mut self.buffer)?,
             ZEROS => {}
             DATA => {
-                let file = self.file.as_mut().ok_or(io::ErrorKind::InvalidData)?;
+                let mut file = self.pantry.0.borrow_mut();
+                let file = file.as_mut().ok_or(io::ErrorKind::InvalidData)?;
                 let count = file.read(&mut self.buffer)?;
                 self.buffer.truncate(count);
             }
@@ -271,7 +279,7 @@ impl Ingredient {
     }
 }
 
-impl<W: Write> Read for Player<W> {
+impl<W: Write> Read for Player<'_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut ready = self.fill_buf()?;
         let count = ready.read(buffer)?;
@@ -280,7 +288,7 @@ impl<W: Write> Read for Player<W> {
     }
 }
 
-impl<W: Write> BufRead for Player<W> {
+impl<W: Write> BufRead for Player<'_, W> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -299,7 +307,7 @@ impl<W: Write> BufRead for Player<W> {
     }
 }
 
-impl<W: Write> Tape for Player<W> {
+impl<W: Write> Tape for Player<'_, W> {
     fn skip(&mut self, mut count: u64) -> io::Result<()> {
         while count > 0 {
             let ready = self.fill_buf()?.len();
@@ -323,9 +331,10 @@ mod tests {
 
     /// Plays what was recorded, with all data out of one file.
     fn play(recipe: File, data: File, length: u64) -> Vec<u8> {
-        let mut player = Player::new(recipe, Vec::new());
+        let pantry = Pantry::default();
+        let mut player = Player::new(recipe, Vec::new(), &pantry);
         let whole = Segment { offset: 0, length };
-        player.hand(data, vec![whole]);
+        pantry.put(data, vec![whole]);
         io::copy(&mut player, &mut io::sink()).unwrap();
         player.finish().unwrap()
     }
@@ -362,7 +371,8 @@ mod tests {
             recipe.rewind().unwrap();
             drop(length(recipe.try_clone().unwrap()));
             recipe.rewind().unwrap();
-            let player = Player::new(recipe, io::sink());
+            let pantry = Pantry::default();
+            let player = Player::new(recipe, io::sink(), &pantry);
             io::copy(&mut player.take(1 << 20), &mut io::sink()).ok();
         }
     }

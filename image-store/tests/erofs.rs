@@ -92,8 +92,14 @@ fn listing(root: &OwnedFd) -> BTreeMap<Vec<u8>, String> {
         names.sort();
         for name in names {
             let inner = [path.as_slice(), b"/", &name].concat();
-            let stat =
-                rustix::fs::statat(root, inner.as_slice(), AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            let stat = match rustix::fs::statat(root, inner.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                // Overlayfs lists whiteouts of directories that only one layer has.
+                Err(rustix::io::Errno::NOENT) => {
+                    all.insert(inner, "listed".to_owned());
+                    continue;
+                }
+                found => found.unwrap(),
+            };
             let kind = FileType::from_raw_mode(stat.st_mode);
             if name == b"." {
                 all.insert(path.clone(), describe(root, &path, &stat, kind));

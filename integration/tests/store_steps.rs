@@ -255,6 +255,15 @@ fn a_load_is_done_or_not_whatever_happens_at_any_step() -> Result<()> {
 }
 
 #[test]
+fn a_load_of_mounted_layers_is_done_or_not_whatever_happens_at_any_step() -> Result<()> {
+    let erofs = ["--storage-driver", "erofs", "load", "-q"];
+    at_every_step(
+        |stage| Ok(words(&[&erofs[..], &[&layout(stage, "v1")?]].concat())),
+        |stage| has(stage, "app:1"),
+    )
+}
+
+#[test]
 fn a_load_over_another_image_is_done_or_not_whatever_happens_at_any_step() -> Result<()> {
     at_every_step(
         |stage| {

@@ -34,6 +34,7 @@ mod agent;
 mod attend;
 mod bundle;
 pub mod cdi;
+pub mod cell;
 mod cgroup;
 mod checkpoint;
 mod clone;

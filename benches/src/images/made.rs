@@ -27,21 +27,34 @@ const SOURCES: [&str; 9] = [
     "usr/lib/gcc",
 ];
 
-/// `one`: nearly all in one layer. `many`: the same in twelve layers.
+/// Bytes, files and layers of the large image.
+const LARGE: (u64, usize, usize) = (1_360_000_000, 76_000, 25);
+
+/// No file of the large image has more: it is large by their number.
+const LARGE_FILE: u64 = 2 << 20;
+
+/// `one`: nearly all in one layer. `many`: the same in twelve layers. `large`: a gigabyte in 25.
 pub(super) fn images(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let files = files()?;
+    let files = files(&SOURCES, u64::MAX, LAYER_BYTES, usize::MAX)?;
     let small = files.len() / 20;
     let (few, most) = files.split_at(small);
     let one = layout(&dir.join("one"), &[most, few])?;
     let size = files.len().div_ceil(12);
     let many: Vec<&[String]> = files.chunks(size).collect();
     let many = layout(&dir.join("many"), &many)?;
-    Ok(vec![("one".to_owned(), one), ("many".to_owned(), many)])
+    let all = self::files(&["usr"], LARGE_FILE, LARGE.0, LARGE.1)?;
+    let layers: Vec<&[String]> = all.chunks(all.len().div_ceil(LARGE.2)).collect();
+    let large = layout(&dir.join("large"), &layers)?;
+    let named = |(name, layout): (&str, PathBuf)| (name.to_owned(), layout);
+    Ok([("one", one), ("many", many), ("large", large)]
+        .map(named)
+        .to_vec())
 }
 
-/// Files of this machine up to so many bytes, in an order that does not change.
-fn files() -> Result<Vec<String>> {
-    let sources = SOURCES
+/// Files of this machine up to so many bytes, none larger than `largest`, in an order that does not
+/// change.
+fn files(sources: &[&str], largest: u64, bytes: u64, count: usize) -> Result<Vec<String>> {
+    let sources = sources
         .iter()
         .filter(|source| Path::new("/").join(source).is_dir());
     let out = Command::new("find")
@@ -57,8 +70,12 @@ fn files() -> Result<Vec<String>> {
     let (mut sum, mut files) = (0_u64, Vec::new());
     for line in lines {
         let (size, path) = line.split_once(' ').context("no size")?;
-        sum += size.parse::<u64>().unwrap_or(0);
-        if sum > LAYER_BYTES {
+        let size = size.parse::<u64>().unwrap_or(u64::MAX);
+        if size > largest {
+            continue;
+        }
+        sum += size;
+        if sum > bytes || files.len() == count {
             break;
         }
         files.push(path.to_owned());

@@ -26,10 +26,11 @@ use subject::Subject;
 
 /// What the driver can be told.
 pub(crate) const USAGE: &str = "\
-benches images [--rounds N] [--layout NAME=DIR]... [--floor PROGRAM] [--out DIR]
+benches images [--rounds N] [--layout NAME=DIR]... [--floor PROGRAM] [--peers DIR] [--out DIR]
   --rounds N         how often each subject has its turn with each image (5)
   --layout NAME=DIR  an OCI layout with one image, tagged `latest`; without any, images are made of this machine's files
   --floor PROGRAM    the example `floor` of hostrun-image-store
+  --peers DIR        looks for a newer containerd here, as `make peers` fetches it
   --out DIR          writes images.json and images.svg here
 ";
 
@@ -62,6 +63,7 @@ struct Options {
     rounds: usize,
     layouts: Vec<(String, PathBuf)>,
     floor: Option<PathBuf>,
+    peers: Option<PathBuf>,
     out: Option<PathBuf>,
 }
 
@@ -82,6 +84,7 @@ impl Options {
                     options.layouts.push((name.to_owned(), dir.into()));
                 }
                 "--floor" => options.floor = Some(value.into()),
+                "--peers" => options.peers = Some(value.into()),
                 "--out" => options.out = Some(value.into()),
                 _ => bail!("{word}: no such option\n{USAGE}"),
             }
@@ -100,7 +103,8 @@ fn run(options: &Options, place: &Path) -> Result<()> {
     let mut random = Random::new(u64::from(std::process::id()));
     let mut tables = Vec::new();
     for (name, layout) in &layouts {
-        let (subjects, absent) = subject::all(&hostrun, options.floor.as_deref());
+        let (subjects, absent) =
+            subject::all(&hostrun, options.floor.as_deref(), options.peers.as_deref());
         for reason in absent {
             say(&format!("left out: {reason}\n"))?;
         }

@@ -13,20 +13,28 @@ type Load = fn(&Subject, &Path, &Path, &Path) -> Result<Cost>;
 pub(super) struct Subject {
     pub(super) name: &'static str,
     program: PathBuf,
+    /// Of containerd: the client of the same version.
+    client: PathBuf,
     /// Loads a layout or an archive into an empty directory.
     pub(super) load: Load,
 }
 
 /// Those of this machine, and why others are not.
-pub(super) fn all(hostrun: &Path, floor: Option<&Path>) -> (Vec<Subject>, Vec<String>) {
+pub(super) fn all(
+    hostrun: &Path,
+    floor: Option<&Path>,
+    peers: Option<&Path>,
+) -> (Vec<Subject>, Vec<String>) {
     let told = |name, program: &Path, load| Subject {
         name,
         program: program.to_owned(),
+        client: program.with_file_name("ctr"),
         load,
     };
     let mut subjects = vec![
         told("hostrun", hostrun, hostrun_all as Load),
         told("hostrun-1", hostrun, hostrun_one),
+        told("hostrun-erofs", hostrun, hostrun_erofs),
     ];
     let mut absent = Vec::new();
     match floor {
@@ -43,6 +51,12 @@ pub(super) fn all(hostrun: &Path, floor: Option<&Path>) -> (Vec<Subject>, Vec<St
             Some(program) => subjects.push(told(name, &program, load)),
             None => absent.push(format!("{name} is not here")),
         }
+    }
+    // The newest there is, beside the one that the distribution has.
+    let newest = peers.map(|dir| dir.join("containerd"));
+    match newest.filter(|program| program.is_file()) {
+        Some(program) => subjects.push(told("containerd-new", &program, containerd)),
+        None => absent.push("a newer containerd, which make peers fetches".to_owned()),
     }
     (subjects, absent)
 }
@@ -71,19 +85,30 @@ fn text(path: &Path) -> String {
 }
 
 fn hostrun_all(subject: &Subject, layout: &Path, _: &Path, at: &Path) -> Result<Cost> {
-    hostrun(&[], subject, layout, at)
+    hostrun(&[], subject, &[], layout, at)
+}
+
+/// Layers as the kernel mounts them.
+fn hostrun_erofs(subject: &Subject, layout: &Path, _: &Path, at: &Path) -> Result<Cost> {
+    hostrun(&[], subject, &["--storage-driver", "erofs"], layout, at)
 }
 
 /// On one processor, and so with one thread.
 fn hostrun_one(subject: &Subject, layout: &Path, _: &Path, at: &Path) -> Result<Cost> {
-    hostrun(&["taskset", "-c", "0"], subject, layout, at)
+    hostrun(&["taskset", "-c", "0"], subject, &[], layout, at)
 }
 
-fn hostrun(wrapper: &[&str], subject: &Subject, layout: &Path, at: &Path) -> Result<Cost> {
+fn hostrun(
+    wrapper: &[&str],
+    subject: &Subject,
+    options: &[&str],
+    layout: &Path,
+    at: &Path,
+) -> Result<Cost> {
     let (program, store) = (text(&subject.program), text(at));
     let source = format!("oci:{}:latest", text(layout));
-    let words = [program.as_str(), "--store", &store, "load", "-q", &source];
-    measured(&[wrapper, &words].concat())
+    let program = [program.as_str(), "--store", &store];
+    measured(&[wrapper, &program, options, &["load", "-q", &source]].concat())
 }
 
 fn floor_load(subject: &Subject, layout: &Path, _: &Path, _: &Path) -> Result<Cost> {
@@ -140,15 +165,15 @@ fn containerd(subject: &Subject, _: &Path, archive: &Path, at: &Path) -> Result<
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()?;
-    let cost = import(&daemon, &address, archive);
+    let cost = import(&subject.client, &daemon, &address, archive);
     daemon.kill()?;
     daemon.wait()?;
     cost
 }
 
-fn import(daemon: &Child, address: &str, archive: &Path) -> Result<Cost> {
+fn import(client: &Path, daemon: &Child, address: &str, archive: &Path) -> Result<Cost> {
     let ctr = |words: &[&str]| {
-        Command::new("ctr")
+        Command::new(client)
             .args(["-a", address])
             .args(words)
             .output()
@@ -159,9 +184,9 @@ fn import(daemon: &Child, address: &str, archive: &Path) -> Result<Cost> {
         std::thread::sleep(Duration::from_millis(50));
     }
     let before = cpu_of(daemon.id())?;
-    let archive = text(archive);
+    let (archive, client) = (text(archive), text(client));
     let import = [
-        "ctr",
+        client.as_str(),
         "-a",
         address,
         "images",

@@ -1,6 +1,7 @@
 //! `hostrun load`.
 
 use crate::args::images::{Limits as LimitFlags, Load};
+use crate::cell::Walls;
 use crate::globals::Globals;
 use crate::{output, report, table};
 use anyhow::{Context, Result};
@@ -117,7 +118,8 @@ pub(super) fn names(image: &Image) -> Vec<String> {
 
 /// How images are loaded: warnings always, progress unless quiet, both on standard error.
 pub(super) fn options(platform: Option<Platform>, quiet: bool) -> LoadOptions {
-    let options = LoadOptions::default().with_progress(move |progress| match progress {
+    let options = LoadOptions::default().with_cell(Walls);
+    let options = options.with_progress(move |progress| match progress {
         Progress::Warning { diff_id, text } => {
             report::warn(&format!("layer {}: {text}", diff_id.short()));
         }

@@ -28,13 +28,13 @@ impl Driver for Dirs {
     fn unpack(&self, tar: &mut LayerStream<Bytes>, job: &Job<'_>) -> Result<Made> {
         let folder = job.folder;
         let root = make_root(folder.path())?;
-        let recipe = Recorder::new(Streamed(tar), folder.create("recipe")?);
+        let mut recipe = Recorder::new(Streamed(tar), folder.create("recipe")?);
         let site = Site {
             root: root.fd(),
             scrap: job.scrap.fd(),
             seat: job.seat,
         };
-        let (unpacked, recipe) = unpack(recipe, site, job.limits)?;
+        let unpacked = unpack(&mut recipe, site, job.limits)?;
         recipe.finish().at("write", folder.path().join("recipe"))?;
         Ok(Made::Layer(unpacked))
     }
@@ -125,7 +125,7 @@ fn compare_anew(layer: Kept<'_>, work: &Workspace, seat: Seat) -> Result<()> {
         scrap: scrap.fd(),
         seat,
     };
-    let (unpacked, _) = unpack(Streamed(&mut stream), site, &unlimited)?;
+    let unpacked = unpack(&mut Streamed(&mut stream), site, &unlimited)?;
     mark_opaque(anew.fd(), &unpacked.opaque)?;
     let fs = Folder::open(layer.folder.path().join(ROOT))?;
     let same = fingerprint(anew.fd())? == fingerprint(fs.fd())?;

@@ -109,7 +109,8 @@ impl Erofs {
         bytes.resize(1024, 0);
         folder.write(TAR, &bytes)?;
         let mut index = Index::new();
-        let mut stream = EntryStream::new(Streamed(Cursor::new(&bytes)));
+        let mut tape = Streamed(Cursor::new(&bytes));
+        let mut stream = EntryStream::new(&mut tape);
         fill(&mut index, &mut stream, &Limits::default())?;
         let mut image = Vec::new();
         if let Some(settled) = index.settle() {
@@ -140,7 +141,8 @@ impl Erofs {
 /// What becomes of the entries of a tar; the stream need not be at its end.
 fn index_of(tar: &mut LayerStream<Bytes>, limits: &Limits) -> Result<(Index, u64)> {
     let mut index = Index::new();
-    let mut stream = EntryStream::new(Streamed(tar));
+    let mut tape = Streamed(tar);
+    let mut stream = EntryStream::new(&mut tape);
     let entries = fill(&mut index, &mut stream, limits)?;
     if !stream.is_clean() {
         // The end of a file's last block shows in mapped memory.

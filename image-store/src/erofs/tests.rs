@@ -34,7 +34,8 @@ fn entry(kind: EntryType, name: &[u8], size: usize, target: &[u8]) -> Vec<u8> {
 
 fn index_of(tar: &[u8]) -> crate::error::Result<(Index, u64)> {
     let mut index = Index::new();
-    let mut stream = EntryStream::new(Streamed(Cursor::new(tar)));
+    let mut tape = Streamed(Cursor::new(tar));
+    let mut stream = EntryStream::new(&mut tape);
     let entries = fill(&mut index, &mut stream, &Limits::default())?;
     Ok((index, entries))
 }

@@ -11,7 +11,7 @@ use super::extent::Extent;
 use super::node::{Kind, Node};
 use super::ondisk::device_number;
 use crate::error::{Error, Result, quoted_bytes};
-use crate::tape::{Device, Entry, EntryKind, EntryStream, Tape};
+use crate::tape::{Device, Entry, EntryKind, EntryStream};
 use crate::unpack::{RootAttributes, Target, Unpacked, Warnings, components, join, link_target};
 
 /// Most bytes of a tree: about a hundred thousand entries.
@@ -348,7 +348,7 @@ impl Index {
     }
 }
 
-impl<T: Tape> Target<T> for Index {
+impl Target for Index {
     fn held(&self) -> u64 {
         self.directory_bytes
     }
@@ -364,7 +364,7 @@ impl<T: Tape> Target<T> for Index {
         parent: &[u8],
         name: &[u8],
         entry: &Entry,
-        stream: &mut EntryStream<T>,
+        stream: &mut EntryStream<'_>,
     ) -> Result<()> {
         if matches!(
             entry.kind,

@@ -4,30 +4,25 @@
 //! then the directories are synced; layers before blobs before the image before its names. What is
 //! visible is whole, and a cut at any point leaves garbage but no dangling name.
 //!
-//! Layers are independent of each other (the key is the diffID alone): [`Ingest::layers`] has them
-//! unpacked side by side.
-
-use std::sync::{Mutex, PoisonError};
+//! Layers are independent of each other (the key is the diffID alone), so they are unpacked side by
+//! side: `bench`.
 
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::Store;
+use super::bench::{Product, Task, label};
 use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
+use super::marks::mark_name;
 use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
-use super::side::Seat;
-use super::sums::{check, check_blob};
-use super::tasks::{Manner, Task, mark_name};
 use super::workspace::Workspace;
-use crate::blobs::{Blobs, Bytes};
+use crate::blobs::Blobs;
 use crate::candidate::{Blob, Candidate, LayerBlob};
-use crate::decode::{LayerStream, digest_of, drain};
-use crate::digest::{Algorithm, Digest};
-use crate::driver::{self, Dirs, Driver, DriverName, Erofs, Job, Made, kept_name};
+use crate::digest::Digest;
+use crate::driver::{self, DriverName, Erofs};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::Image;
-use crate::limits::Limits;
 use crate::load::{LoadOptions, Progress};
 use crate::unpack::{RootAttributes, Unpacked};
 
@@ -37,7 +32,6 @@ pub(super) struct Ingest<'a> {
     pub(super) blobs: &'a Blobs,
     pub(super) options: &'a LoadOptions,
     pub(super) work: Workspace,
-    tried: Mutex<Option<&'static dyn Driver>>,
 }
 
 /// A layer ready to be renamed into place.
@@ -61,7 +55,6 @@ impl<'a> Ingest<'a> {
             blobs,
             options,
             work,
-            tried: Mutex::new(None),
         })
     }
 
@@ -117,80 +110,12 @@ impl<'a> Ingest<'a> {
         self.store.image(id)
     }
 
-    pub(super) fn layer(&self, task: &Task<'_>, apart: bool, seat: Seat) -> Result<Option<Fresh>> {
+    /// What becomes a layer of the store with the rights that unpacking did not have.
+    pub(super) fn complete(&self, task: &Task<'_>, product: Product) -> Result<Fresh> {
         let layer = task.layer;
-        let label = match &layer.digest {
-            Some(digest) => format!("layer {digest}"),
-            None => format!("layer {}", layer.diff_id),
-        };
-        self.options.report(&Progress::LayerStarted {
-            diff_id: &layer.diff_id,
-            size: layer.size,
-            known: task.manner != Manner::New,
-        });
-        let act = || match task.manner {
-            Manner::New => self.unpack(layer, apart, seat).map(Some),
-            Manner::Known => self.verify(layer, false, apart).map(|()| None),
-            Manner::Again => self.verify(layer, true, apart).map(|()| None),
-        };
-        let done = match self.blobs {
-            Blobs::Registry(arrivals) => arrivals.resumed(layer, act),
-            _ => act(),
-        };
-        let done = done.map_err(|error| error.within(&label))?;
-        self.options.report(&Progress::LayerDone {
-            diff_id: &layer.diff_id,
-        });
-        Ok(done)
-    }
-
-    /// A layer we have: the blob must still be what its descriptor says, and must still give this
-    /// diffID, or a warm store would take what a fresh one refuses.
-    fn verify(&self, layer: &LayerBlob, in_work: bool, apart: bool) -> Result<()> {
-        let failed = |error| Error::from_io("read", String::new(), error);
-        let mark = mark_name(layer);
-        let from = self.store.own.layer_path(&layer.diff_id).join("from");
-        if let (false, Some(digest), Some(mark)) = (in_work, &layer.digest, &mark)
-            && let Ok(folder) = Folder::look(from.clone())?
-            && folder.contains(mark)?
-        {
-            let blob = self.blobs.open_layer(layer)?;
-            let (found, size) = digest_of(blob, digest.algorithm()).map_err(failed)?;
-            return check_blob(layer, &found, size);
-        }
-        let mut stream = self.stream(layer, apart)?;
-        drain(&mut stream).map_err(failed)?;
-        check(layer, &stream.finish()?)?;
-        // Without the directory the layer was removed meanwhile, and will be unpacked.
-        if let (false, Some(mark)) = (in_work, mark)
-            && let Ok(from) = Folder::look(from)?
-        {
-            from.stage(&mark, b"", &self.work)?.commit(&self.work)?;
-        }
-        Ok(())
-    }
-
-    fn unpack(&self, layer: &LayerBlob, apart: bool, seat: Seat) -> Result<Fresh> {
-        self.check_space(layer.size)?;
-        let name = self.work.fresh_name();
-        let folder = self.work.make_folder(&name)?;
-        let mut driver = self.driver()?;
-        let mut made = self.make(driver, layer, apart, seat, &folder)?;
-        if let Made::Odd(why) = made {
-            let text = format!("it becomes a directory: {why}");
-            self.options.report(&Progress::Warning {
-                diff_id: &layer.diff_id,
-                text: &text,
-            });
-            driver = &Dirs;
-            made = self.make(driver, layer, apart, seat, &folder)?;
-        }
-        let Made::Layer(unpacked) = made else {
-            return Err(Error::corrupt("unpack", "", "it has no form"));
-        };
-        if !unpacked.straight {
-            self.keep_blob(layer, &folder)?;
-        }
+        let name = product.name;
+        let folder = Folder::open(self.work.path().join(&name))?;
+        let (driver, unpacked) = (product.form.driver(), product.unpacked);
         driver.complete(&folder, &unpacked)?;
         self.warn(layer, &unpacked);
         let record = layer_record(&layer.diff_id, unpacked);
@@ -206,83 +131,33 @@ impl<'a> Ingest<'a> {
         })
     }
 
-    /// Unpacks a layer into one form and checks what it came to.
-    fn make(
-        &self,
-        driver: &'static dyn Driver,
-        layer: &LayerBlob,
-        apart: bool,
-        seat: Seat,
-        folder: &Folder,
-    ) -> Result<Made> {
-        let scrap = self.work.make_folder(&self.work.fresh_name())?;
-        let mut stream = self.stream(layer, apart)?;
-        let job = Job {
-            folder,
-            scrap: &scrap,
-            diff_id: &layer.diff_id,
-            seat,
-            limits: self.limits(),
-        };
-        let made = driver.unpack(&mut stream, &job)?;
-        check(layer, &stream.finish()?)?;
-        Ok(made)
-    }
-
-    /// What new layers become. Whether that can be mounted here is tried once, when it is known that
-    /// there is one.
-    fn driver(&self) -> Result<&'static dyn Driver> {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(driver) = *tried {
-            return Ok(driver);
-        }
-        let mut name = self.store.driver()?;
+    /// What new layers become, and whether that can be mounted here.
+    pub(super) fn form(&self) -> Result<DriverName> {
+        let name = self.store.driver()?;
         if name == DriverName::Erofs
             && let Err(error) = Erofs::probe(&self.work)
         {
             let text = format!("layers become directories, erofs does not work here: {error}");
             self.options.report(&Progress::Note { text: &text });
-            name = DriverName::Dirs;
+            return Ok(DriverName::Dirs);
         }
-        Ok(*tried.insert(name.driver()))
-    }
-
-    /// A directory that has not all its tar had cannot give it back: the blob itself is kept.
-    fn keep_blob(&self, layer: &LayerBlob, folder: &Folder) -> Result<()> {
-        folder.unlink("recipe")?;
-        let name = kept_name(layer.compression);
-        let mut file = folder.create(name)?;
-        let mut blob = self.blobs.open_layer(layer)?;
-        let copied = std::io::copy(&mut blob, &mut file);
-        copied.map(drop).at("write", folder.path().join(name))
-    }
-
-    fn stream(&self, layer: &LayerBlob, apart: bool) -> Result<LayerStream<Bytes>> {
-        let blob = self.blobs.open_layer(layer)?;
-        if let Some(announced) = blob.length()
-            && announced != layer.size
-        {
-            let cause = format!("{announced} bytes, {} announced", layer.size);
-            return Err(Error::corrupt("verify", "", cause));
-        }
-        let outer = layer
-            .digest
-            .as_ref()
-            .map_or(Algorithm::Sha256, Digest::algorithm);
-        let algorithms = (outer, layer.diff_id.algorithm());
-        let compression = layer.compression;
-        let stream = LayerStream::new(blob, layer.size, compression, algorithms, self.limits())?;
-        Ok(if apart { stream.apart() } else { stream })
+        Ok(name)
     }
 
     /// What comes out is at least about as large as what goes in.
-    fn check_space(&self, size: u64) -> Result<()> {
+    pub(super) fn check_space(&self, layer: &LayerBlob) -> Result<()> {
+        let size = layer.size;
         let free = free_bytes(&self.store.tmp)?;
         if size <= free {
             return Ok(());
         }
         let cause = format!("{size} bytes to unpack, {free} free in the store");
-        Err(Error::new(ErrorKind::NoSpace, "unpack", "", cause))
+        Err(Error::new(
+            ErrorKind::NoSpace,
+            "unpack",
+            label(layer),
+            cause,
+        ))
     }
 
     /// One sync for all layers, or one for each small file where no more is left to do.
@@ -378,10 +253,6 @@ impl<'a> Ingest<'a> {
         };
         let views: Vec<heritage::View> = layers.iter().map(view).collect::<Result<_>>()?;
         heritage::settle(&views)
-    }
-
-    fn limits(&self) -> &Limits {
-        &self.options.limits
     }
 
     fn warn(&self, layer: &LayerBlob, unpacked: &Unpacked) {

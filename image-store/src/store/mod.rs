@@ -2,6 +2,7 @@
 //!
 //! `docs/store.md` describes what is on disk.
 
+mod bench;
 mod collection;
 mod content;
 mod disk;
@@ -10,6 +11,7 @@ mod heritage;
 mod import;
 mod ingest;
 mod lookup;
+mod marks;
 mod names;
 mod pull;
 mod push;

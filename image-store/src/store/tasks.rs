@@ -1,13 +1,15 @@
 //! What is to be done with each layer of an image, and by whom.
 
+use super::bench::{Bench, ENTER, Manner, Product, Tale, Task, label};
 use super::disk::Folder;
 use super::ingest::{Fresh, Ingest};
+use super::marks::mark_name;
 use super::pull::Turn;
-use super::side::side_by_side;
 use crate::blobs::Blobs;
 use crate::candidate::LayerBlob;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::driver::DriverName;
+use crate::error::{ErrorKind, Result};
 use crate::load::Progress;
 
 /// Bytes of a blob below which a second thread costs more than it gives.
@@ -15,32 +17,6 @@ const WORTH_A_THREAD: u64 = 4 << 20;
 
 /// Layers that are fetched side by side, however few processors there are.
 const AT_ONCE: usize = 4;
-
-/// A layer and what is to be done with it.
-pub(super) struct Task<'a> {
-    pub(super) layer: &'a LayerBlob,
-    pub(super) manner: Manner,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// Unpacked.
-    New,
-    /// The store has it.
-    Known,
-    /// This load has it.
-    Again,
-}
-
-/// The file in a layer's `from` that says: this blob, read this way, gave this diffID.
-pub(super) fn mark_name(layer: &LayerBlob) -> Option<String> {
-    let digest = layer.digest.as_ref()?;
-    Some(format!(
-        "{}.{}",
-        digest.file_name(),
-        layer.compression.name()
-    ))
-}
 
 impl Ingest<'_> {
     /// Verifies every layer and unpacks those the store does not have, side by side, the largest
@@ -65,22 +41,25 @@ impl Ingest<'_> {
                     continue;
                 }
             }
-            tasks.push(Task { layer, manner });
+            tasks.push(self.task(layer, manner)?);
         }
         let sizes = tasks.iter().map(|task| task.layer.size);
         let total = sizes.fold(0, u64::saturating_add);
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
-        let act = |task: &Task<'_>, seat| {
+        for task in &mut tasks {
             // One that is more than all others together is worked at by two threads.
-            let apart = task.layer.size > total / 2 && task.layer.size > WORTH_A_THREAD;
-            self.layer(task, apart, seat)
-        };
-        let least = match self.blobs {
-            Blobs::Registry(_) => AT_ONCE,
-            _ => 1,
-        };
-        let unpacked = side_by_side(&tasks, least, &act)?;
-        fresh.extend(unpacked.into_iter().flatten());
+            let size = task.layer.size;
+            task.apart = size > total / 2 && size > WORTH_A_THREAD;
+        }
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
+        for (task, product) in tasks.iter().zip(self.products(&tasks)?) {
+            match product {
+                Some(product) => fresh.push(self.complete(task, product)?),
+                None if task.manner == Manner::Known => {
+                    self.store.own.mark(task.layer, &self.work)?;
+                }
+                None => {}
+            }
+        }
         Ok(awaited)
     }
 
@@ -88,12 +67,18 @@ impl Ingest<'_> {
         let is_it = |other: &Digest| *other == layer.diff_id;
         let twice = tasks.iter().any(|task| is_it(&task.layer.diff_id));
         let done = fresh.iter().any(|done| is_it(&done.record.diff_id));
-        Ok(if twice || done {
-            Manner::Again
-        } else if self.store.own.layers.contains(&layer.diff_id.file_name())? {
-            Manner::Known
+        if twice || done {
+            return Ok(Manner::Known);
+        }
+        if !self.store.own.layers.contains(&layer.diff_id.file_name())? {
+            self.check_space(layer)?;
+            return Ok(Manner::New);
+        }
+        let is_marked = self.store.own.is_marked(layer)?;
+        Ok(if is_marked {
+            Manner::Marked
         } else {
-            Manner::New
+            Manner::Known
         })
     }
 
@@ -122,6 +107,75 @@ impl Ingest<'_> {
         });
         self.options.report(&Progress::LayerDone { diff_id });
         Ok(true)
+    }
+
+    fn task<'t>(&self, layer: &'t LayerBlob, manner: Manner) -> Result<Task<'t>> {
+        let held = match self.blobs {
+            Blobs::Registry(_) => None,
+            files => {
+                let blob = files.open(&layer.member);
+                Some(blob.map_err(|error| error.within(&label(layer)))?)
+            }
+        };
+        Ok(Task {
+            layer,
+            held,
+            manner,
+            apart: false,
+            name: self.work.fresh_name(),
+        })
+    }
+
+    /// The work on all layers, in a cell where the caller has one.
+    fn products(&self, tasks: &[Task<'_>]) -> Result<Vec<Option<Product>>> {
+        let is_new = |task: &Task<'_>| task.manner == Manner::New;
+        let form = if tasks.iter().any(is_new) {
+            self.form()?
+        } else {
+            DriverName::Dirs
+        };
+        let bench = Bench {
+            place: self.work.path(),
+            form,
+            limits: &self.options.limits,
+            blobs: self.blobs,
+            least: match self.blobs {
+                Blobs::Registry(_) => AT_ONCE,
+                _ => 1,
+            },
+        };
+        let tell = |number: usize, tale: Tale| {
+            let Some(task) = tasks.get(number) else {
+                return;
+            };
+            let diff_id = &task.layer.diff_id;
+            self.options.report(&match &tale {
+                Tale::Started => Progress::LayerStarted {
+                    diff_id,
+                    size: task.layer.size,
+                    known: task.manner != Manner::New,
+                },
+                Tale::Warning(text) => Progress::Warning { diff_id, text },
+                Tale::Done => Progress::LayerDone { diff_id },
+            });
+        };
+        // What comes from a registry comes through a conversation, which is the caller's.
+        let all_held = tasks.iter().all(|task| task.held.is_some());
+        let cell = self
+            .options
+            .cell()
+            .filter(|_| all_held && !tasks.is_empty());
+        let Some(cell) = cell else {
+            return bench.run(tasks, &tell);
+        };
+        match bench.run_in(cell, tasks, &tell) {
+            Err(error) if error.kind() == ErrorKind::Unsupported && error.operation() == ENTER => {
+                let text = format!("layers are unpacked without a process of their own: {error}");
+                self.options.report(&Progress::Note { text: &text });
+                bench.run(tasks, &tell)
+            }
+            done => done,
+        }
     }
 
     /// Whether the store has all layers that are not in the workspace.

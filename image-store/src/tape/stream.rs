@@ -14,9 +14,10 @@ use crate::error::{Error, Result, quoted_bytes};
 const PATH_MAX: usize = 4095;
 
 /// Reads the entries of an archive in order, each followed by its data.
-#[derive(Debug)]
-pub(crate) struct EntryStream<T> {
-    tape: T,
+///
+/// One code for all tapes: what is asked of a tape for each entry is little beside what the kernel is.
+pub(crate) struct EntryStream<'t> {
+    tape: &'t mut (dyn Tape + 't),
     /// Bytes read from the tape.
     position: u64,
     /// Data of the current entry not yet read, then zeros up to the block.
@@ -42,8 +43,8 @@ impl Pending {
     }
 }
 
-impl<T: Tape> EntryStream<T> {
-    pub(crate) fn new(tape: T) -> Self {
+impl<'t> EntryStream<'t> {
+    pub(crate) fn new(tape: &'t mut (dyn Tape + 't)) -> Self {
         Self {
             tape,
             position: 0,
@@ -52,14 +53,6 @@ impl<T: Tape> EntryStream<T> {
             is_clean: true,
             current: Vec::new(),
         }
-    }
-
-    pub(crate) fn tape_mut(&mut self) -> &mut T {
-        &mut self.tape
-    }
-
-    pub(crate) fn into_tape(self) -> T {
-        self.tape
     }
 
     /// Bytes read so far; right after an entry, the place of its data.

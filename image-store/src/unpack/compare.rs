@@ -14,7 +14,7 @@ use super::place::{Place, join, link_target, os};
 use super::xattr::{Verdict, verdict};
 use crate::blobs::retry_on_rename;
 use crate::error::{At, Error, Result, quoted_bytes};
-use crate::recipe::Player;
+use crate::recipe::{Pantry, Player};
 use crate::tape::{Entry, EntryKind, EntryStream, Segment};
 
 const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
@@ -22,12 +22,14 @@ const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
 /// Plays a recipe with the files of a directory, and compares everything on the way. What the tar
 /// was is written to `sink`, which comes back.
 pub(crate) fn compare<W: Write>(recipe: File, fs: BorrowedFd<'_>, sink: W) -> Result<W> {
-    let mut stream = EntryStream::new(Player::new(recipe, sink));
+    let pantry = Pantry::default();
+    let mut player = Player::new(recipe, sink, &pantry);
+    let mut stream = EntryStream::new(&mut player);
     let mut tree = Tree::new(fs);
     while let Some(entry) = stream.next_entry()? {
         let about = |error: Error| error.about(&format!("entry {}", quoted_bytes(&entry.path)));
         if let Some((file, segments)) = tree.entry(&entry).map_err(about)? {
-            stream.tape_mut().hand(file, segments);
+            pantry.put(file, segments);
             while let count @ 1.. = stream.data().map_err(about)?.len() {
                 stream.consume(count);
             }
@@ -35,7 +37,7 @@ pub(crate) fn compare<W: Write>(recipe: File, fs: BorrowedFd<'_>, sink: W) -> Re
     }
     tree.finish()?;
     let failed = |error| Error::from_io("write", String::new(), error);
-    stream.into_tape().finish().map_err(failed)
+    player.finish().map_err(failed)
 }
 
 struct Tree<'a> {

@@ -4,10 +4,10 @@ use std::os::fd::OwnedFd;
 
 use super::refuse;
 use crate::error::{At, Result};
-use crate::tape::{EntryStream, Segment, SparseMap, Tape};
+use crate::tape::{EntryStream, Segment, SparseMap};
 
 /// Copies all data of the current entry.
-pub(super) fn copy<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd) -> Result<u64> {
+pub(super) fn copy(stream: &mut EntryStream<'_>, fd: &OwnedFd) -> Result<u64> {
     let mut total = 0;
     loop {
         let data = stream.data()?;
@@ -22,8 +22,8 @@ pub(super) fn copy<T: Tape>(stream: &mut EntryStream<T>, fd: &OwnedFd) -> Result
 }
 
 /// Puts the data of a sparse file where it belongs; the holes stay holes.
-pub(super) fn copy_sparse<T: Tape>(
-    stream: &mut EntryStream<T>,
+pub(super) fn copy_sparse(
+    stream: &mut EntryStream<'_>,
     fd: &OwnedFd,
     map: &SparseMap,
 ) -> Result<u64> {

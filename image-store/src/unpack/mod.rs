@@ -98,7 +98,7 @@ pub(crate) struct Site<'a> {
 }
 
 /// What the entries of a layer are made into.
-pub(crate) trait Target<T: Tape> {
+pub(crate) trait Target {
     /// Bytes of directory names kept in memory so far.
     fn held(&self) -> u64;
 
@@ -111,7 +111,7 @@ pub(crate) trait Target<T: Tape> {
         parent: &[u8],
         name: &[u8],
         entry: &Entry,
-        stream: &mut EntryStream<T>,
+        stream: &mut EntryStream<'_>,
     ) -> Result<()>;
 
     /// `.wh.NAME`. It is about lower layers: an entry of this layer under the name stays, and a
@@ -122,20 +122,20 @@ pub(crate) trait Target<T: Tape> {
     fn opaque(&mut self, path: &[u8]) -> Result<()>;
 }
 
-/// Unpacks a layer. The tape comes back, read as far as the archive goes.
-pub(crate) fn unpack<T: Tape>(tape: T, site: Site<'_>, limits: &Limits) -> Result<(Unpacked, T)> {
+/// Unpacks a layer; the tape is read as far as the archive goes.
+pub(crate) fn unpack(tape: &mut dyn Tape, site: Site<'_>, limits: &Limits) -> Result<Unpacked> {
     let mut stream = EntryStream::new(tape);
     let mut writer = Writer::new(site);
     let entries = fill(&mut writer, &mut stream, limits)?;
     let mut unpacked = writer.finish()?;
     unpacked.entries = entries;
-    Ok((unpacked, stream.into_tape()))
+    Ok(unpacked)
 }
 
 /// Gives all entries of a layer to what becomes of them, each checked; how many there were.
-pub(crate) fn fill<T: Tape>(
-    target: &mut impl Target<T>,
-    stream: &mut EntryStream<T>,
+pub(crate) fn fill(
+    target: &mut dyn Target,
+    stream: &mut EntryStream<'_>,
     limits: &Limits,
 ) -> Result<u64> {
     let mut entries = 0_u64;
@@ -148,11 +148,7 @@ pub(crate) fn fill<T: Tape>(
     Ok(entries)
 }
 
-fn put<T: Tape>(
-    target: &mut impl Target<T>,
-    entry: &Entry,
-    stream: &mut EntryStream<T>,
-) -> Result<()> {
+fn put(target: &mut dyn Target, entry: &Entry, stream: &mut EntryStream<'_>) -> Result<()> {
     let place = Place::of(&entry.path).map_err(refuse)?;
     let is_file = matches!(entry.kind, EntryKind::File { .. });
     match place {

@@ -137,7 +137,7 @@ fn stays_inside(wishes: &[Wish]) {
             scrap: scrap.as_fd(),
             seat: Seat::CALLERS,
         };
-        unpack(Streamed(Cursor::new(tar)), site, &limits).ok();
+        unpack(&mut Streamed(Cursor::new(tar)), site, &limits).ok();
     };
     let mut whole = Vec::new();
     for (number, wish) in wishes.iter().enumerate() {
@@ -178,7 +178,8 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..3000)) {
-        let mut stream = EntryStream::new(Streamed(Cursor::new(bytes)));
+        let mut tape = Streamed(Cursor::new(bytes));
+        let mut stream = EntryStream::new(&mut tape);
         while let Ok(Some(_)) = stream.next_entry() {}
     }
 
@@ -205,7 +206,8 @@ proptest! {
                 block.copy_from_slice(header.as_bytes());
             }
         }
-        let mut stream = EntryStream::new(Streamed(Cursor::new(tar)));
+        let mut tape = Streamed(Cursor::new(tar));
+        let mut stream = EntryStream::new(&mut tape);
         let mut seen = BTreeMap::new();
         while let Ok(Some(entry)) = stream.next_entry() {
             prop_assert!(!entry.path.is_empty());

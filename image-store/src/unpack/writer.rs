@@ -14,12 +14,10 @@ use rustix::io::Errno;
 use super::confine::{Confined, Parent, is_whiteout, lookup};
 use super::data::{copy, copy_sparse};
 use super::place::{join, link_target, os};
-use super::xattr::{Verdict, verdict};
+use super::xattr::{DEFAULT_LIST, Verdict, has_default_list, verdict};
 use super::{RootAttributes, Site, Target, Unpacked, Warnings, refuse};
 use crate::error::{At, Result, quoted_bytes};
-use crate::tape::{Device, Entry, EntryKind, EntryStream, SparseMap, Tape, Time};
-
-const DEFAULT_LIST: &str = "system.posix_acl_default";
+use crate::tape::{Device, Entry, EntryKind, EntryStream, SparseMap, Time};
 
 /// Fills a layer directory.
 #[derive(Debug)]
@@ -35,6 +33,8 @@ pub(super) struct Writer<'a> {
     own: (u32, u32),
     /// Whether a file has the mode it is made with.
     exact_modes: bool,
+    /// Whether the working directory is this thread's own.
+    own_directory: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -52,6 +52,7 @@ impl<'a> Writer<'a> {
             warnings: Warnings::default(),
             own,
             exact_modes: site.seat.exact_modes && !has_default_list(site.root),
+            own_directory: site.seat.exact_modes,
         }
     }
 
@@ -134,13 +135,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn file<T: Tape>(
+    fn file(
         &mut self,
         parent: &[u8],
         name: &[u8],
         entry: &Entry,
         sparse: Option<&SparseMap>,
-        stream: &mut EntryStream<T>,
+        stream: &mut EntryStream<'_>,
     ) -> Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -262,15 +263,28 @@ impl<'a> Writer<'a> {
             rustix::fs::chmodat(at, os(name), mode, AtFlags::empty())
                 .at("change mode", os(name))?;
         }
-        // No call sets attributes relative to a directory without following before Linux 6.13.
-        let mut path =
-            format!("/proc/self/fd/{}/", std::os::fd::AsRawFd::as_raw_fd(at)).into_bytes();
+        self.set_unopened_xattrs(at, name, entry)?;
+        rustix::fs::utimensat(at, os(name), &timestamps(entry.mtime), itself)
+            .at("set time of", os(name))
+    }
+
+    /// No call sets attributes relative to a directory without following before Linux 6.13; a thread
+    /// with a working directory of its own goes there, others by the descriptor's name.
+    fn set_unopened_xattrs(&mut self, at: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
+        if entry.xattrs.is_empty() {
+            return Ok(());
+        }
+        let mut path = Vec::new();
+        if self.own_directory {
+            rustix::process::fchdir(at).at("enter", os(name))?;
+        } else {
+            let number = std::os::fd::AsRawFd::as_raw_fd(at);
+            path = format!("/proc/self/fd/{number}/").into_bytes();
+        }
         path.extend_from_slice(name);
         self.set_xattrs(&entry.xattrs, |key, value| {
             rustix::fs::lsetxattr(os(&path), key, value, XattrFlags::empty())
-        })?;
-        rustix::fs::utimensat(at, os(name), &timestamps(entry.mtime), itself)
-            .at("set time of", os(name))
+        })
     }
 
     fn set_xattrs(
@@ -299,7 +313,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl<T: Tape> Target<T> for Writer<'_> {
+impl Target for Writer<'_> {
     fn held(&self) -> u64 {
         self.held + self.dir.held()
     }
@@ -317,7 +331,7 @@ impl<T: Tape> Target<T> for Writer<'_> {
         parent: &[u8],
         name: &[u8],
         entry: &Entry,
-        stream: &mut EntryStream<T>,
+        stream: &mut EntryStream<'_>,
     ) -> Result<()> {
         match &entry.kind {
             EntryKind::Directory => self.directory(parent, name, entry),
@@ -364,13 +378,6 @@ impl<T: Tape> Target<T> for Writer<'_> {
     fn opaque(&mut self, path: &[u8]) -> Result<()> {
         self.dir.make_opaque(path)
     }
-}
-
-/// Whether what is made in a directory gets its mode from an access control list.
-fn has_default_list(fd: BorrowedFd<'_>) -> bool {
-    let mut value = [0; 1];
-    let found = rustix::fs::fgetxattr(fd, DEFAULT_LIST, &mut value[..]);
-    !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn own(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {

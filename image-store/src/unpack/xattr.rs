@@ -1,5 +1,11 @@
 //! Which extended attributes of an image are kept.
 
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+pub(super) const DEFAULT_LIST: &str = "system.posix_acl_default";
+
 /// What happens to an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -21,6 +27,13 @@ pub(crate) fn verdict(name: &[u8]) -> Verdict {
         _ if name.starts_with(b"user.") && !name.contains(&0) => Verdict::Keep,
         _ => Verdict::Drop,
     }
+}
+
+/// Whether what is made in a directory gets its mode from an access control list.
+pub(super) fn has_default_list(fd: BorrowedFd<'_>) -> bool {
+    let mut value = [0; 1];
+    let found = rustix::fs::fgetxattr(fd, DEFAULT_LIST, &mut value[..]);
+    !matches!(found, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 #[cfg(test)]

@@ -1,0 +1,284 @@
+//! Where layers are made: the part of a load that reads what strangers wrote.
+//!
+//! It needs a directory to work in and the open blobs, and nothing else of the store or the host; so
+//! a caller who has a [`Cell`] to give can have it done in there.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Mutex;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::disk::Folder;
+use super::side::{Seat, side_by_side};
+use super::sums::{check, check_blob};
+use crate::blobs::{Blobs, Bytes, Section};
+use crate::candidate::LayerBlob;
+use crate::cell::Cell;
+use crate::decode::{LayerStream, digest_of, drain};
+use crate::digest::{Algorithm, Digest};
+use crate::driver::{DriverName, Job, Made, kept_name};
+use crate::error::{At, Error, ErrorKind, Result, Told};
+use crate::limits::Limits;
+use crate::unpack::Unpacked;
+
+/// Most bytes that a cell may tell: more than the names of directories that all layers may have.
+const TOLD_MAX: u64 = 1 << 30;
+
+/// The operation that fails where there can be no cell.
+pub(super) const ENTER: &str = "enter";
+
+/// A layer and what is to be done with it.
+pub(super) struct Task<'a> {
+    pub(super) layer: &'a LayerBlob,
+    /// The blob; none for one that is still to come.
+    pub(super) held: Option<Section>,
+    pub(super) manner: Manner,
+    /// Whether two threads work at it.
+    pub(super) apart: bool,
+    /// A directory of the place that is not there yet.
+    pub(super) name: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Unpacked.
+    New,
+    /// The store has it, and knows that this blob, read this way, gives it.
+    Marked,
+    /// The store or this load has it.
+    Known,
+}
+
+/// A layer that was unpacked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Product {
+    /// Its directory in the place.
+    pub(super) name: String,
+    pub(super) form: DriverName,
+    pub(super) unpacked: Unpacked,
+}
+
+/// What is told meanwhile about the task of a number.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Tale {
+    Started,
+    Warning(String),
+    Done,
+}
+
+/// What a cell tells.
+#[derive(Debug, Serialize, Deserialize)]
+enum Message {
+    Tale(usize, Tale),
+    End(std::result::Result<Vec<Option<Product>>, Told>),
+}
+
+/// The work itself.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    pub(super) place: &'a Path,
+    /// What new layers become.
+    pub(super) form: DriverName,
+    pub(super) limits: &'a Limits,
+    pub(super) blobs: &'a Blobs,
+    /// Threads, where they wait for others.
+    pub(super) least: usize,
+}
+
+impl Bench<'_> {
+    /// Does all tasks here, side by side.
+    pub(super) fn run(
+        &self,
+        tasks: &[Task<'_>],
+        tell: &(dyn Fn(usize, Tale) + Sync),
+    ) -> Result<Vec<Option<Product>>> {
+        let numbers: Vec<usize> = (0..tasks.len()).collect();
+        let act = |number: &usize, seat| match tasks.get(*number) {
+            Some(task) => self.task(task, seat, &|tale| tell(*number, tale)),
+            None => Ok(None),
+        };
+        side_by_side(&numbers, self.least, &act)
+    }
+
+    /// Does all tasks in a cell.
+    pub(super) fn run_in(
+        &self,
+        cell: &dyn Cell,
+        tasks: &[Task<'_>],
+        tell: &dyn Fn(usize, Tale),
+    ) -> Result<Vec<Option<Product>>> {
+        let kept: Vec<BorrowedFd<'_>> = {
+            let held = tasks.iter().filter_map(|task| task.held.as_ref());
+            held.map(Section::fd).collect()
+        };
+        let mut inside = |place: &Path, sink: &mut (dyn Write + Send)| {
+            let bench = Bench { place, ..*self };
+            let sink = Mutex::new(sink);
+            let say = |message: &Message| {
+                if let (Ok(mut sink), Ok(mut line)) = (sink.lock(), serde_json::to_vec(message)) {
+                    line.push(b'\n');
+                    // Nobody listens any more: the process will not be needed long.
+                    sink.write_all(&line).unwrap_or_default();
+                }
+            };
+            let done = bench.run(tasks, &|number, tale| say(&Message::Tale(number, tale)));
+            say(&Message::End(done.map_err(Told::from)));
+        };
+        let mut end = None;
+        let mut outside = |source: &mut dyn Read| {
+            let (mut source, mut line) = (BufReader::new(source.take(TOLD_MAX)), Vec::new());
+            while source.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
+                match serde_json::from_slice(&line) {
+                    Ok(Message::Tale(number, tale)) if number < tasks.len() => tell(number, tale),
+                    Ok(Message::End(done)) => end = Some(done),
+                    _ => return,
+                }
+                line.clear();
+            }
+        };
+        let ran = cell.run(self.place, &kept, &mut inside, &mut outside);
+        let failed = |error: std::io::Error| {
+            if error.kind() == std::io::ErrorKind::Unsupported {
+                let cause = error.to_string();
+                return Error::new(ErrorKind::Unsupported, ENTER, "a process of its own", cause);
+            }
+            Error::from_io("unpack", "layers".to_owned(), error)
+        };
+        match (ran, end) {
+            (Ok(()), Some(Ok(products))) if products.len() == tasks.len() => Ok(products),
+            (_, Some(Err(told))) => Err(told.into_error()),
+            (Err(error), _) => Err(failed(error)),
+            (Ok(()), _) => {
+                let cause = "the process that did it said nothing sensible";
+                Err(Error::corrupt("unpack", "layers", cause))
+            }
+        }
+    }
+
+    fn task(&self, task: &Task<'_>, seat: Seat, tell: &dyn Fn(Tale)) -> Result<Option<Product>> {
+        tell(Tale::Started);
+        let act = || match task.manner {
+            Manner::New => self.unpack(task, seat, tell).map(Some),
+            Manner::Marked => self.check_marked(task).map(|()| None),
+            Manner::Known => self.verify(task).map(|()| None),
+        };
+        let done = match self.blobs {
+            Blobs::Registry(arrivals) => arrivals.resumed(task.layer, act),
+            _ => act(),
+        };
+        let done = done.map_err(|error| error.within(&label(task.layer)))?;
+        tell(Tale::Done);
+        Ok(done)
+    }
+
+    /// A layer we have: the blob must still be what its descriptor says, and must still give this
+    /// diffID, or a warm store would take what a fresh one refuses.
+    fn verify(&self, task: &Task<'_>) -> Result<()> {
+        let mut stream = self.stream(task)?;
+        drain(&mut stream).map_err(|error| Error::from_io("read", String::new(), error))?;
+        check(task.layer, &stream.finish()?)
+    }
+
+    fn unpack(&self, task: &Task<'_>, seat: Seat, tell: &dyn Fn(Tale)) -> Result<Product> {
+        let (name, folder) = self.fresh_folder(&task.name)?;
+        let mut form = self.form;
+        let mut made = self.make(form, task, seat, &folder)?;
+        if let Made::Odd(why) = made {
+            tell(Tale::Warning(format!("it becomes a directory: {why}")));
+            form = DriverName::Dirs;
+            made = self.make(form, task, seat, &folder)?;
+        }
+        let Made::Layer(unpacked) = made else {
+            return Err(Error::corrupt("unpack", "", "it has no form"));
+        };
+        if !unpacked.straight {
+            self.keep_blob(task, &folder)?;
+        }
+        Ok(Product {
+            name,
+            form,
+            unpacked,
+        })
+    }
+
+    /// Unpacks a layer into one form and checks what it came to.
+    fn make(&self, form: DriverName, task: &Task<'_>, seat: Seat, folder: &Folder) -> Result<Made> {
+        let (_, scrap) = self.fresh_folder(&format!("{}-", task.name))?;
+        let mut stream = self.stream(task)?;
+        let job = Job {
+            folder,
+            scrap: &scrap,
+            diff_id: &task.layer.diff_id,
+            seat,
+            limits: self.limits,
+        };
+        let made = form.driver().unpack(&mut stream, &job)?;
+        check(task.layer, &stream.finish()?)?;
+        Ok(made)
+    }
+
+    /// A directory that is not there yet: a layer may have to be made more than once.
+    fn fresh_folder(&self, name: &str) -> Result<(String, Folder)> {
+        let mut name = name.to_owned();
+        loop {
+            let path = self.place.join(&name);
+            match rustix::fs::mkdir(&path, Mode::RWXU) {
+                Ok(()) => return Ok((name, Folder::open(path)?)),
+                Err(Errno::EXIST) => name.push('+'),
+                Err(errno) => return Err(errno).at("make directory", path),
+            }
+        }
+    }
+
+    fn bytes(&self, task: &Task<'_>) -> Result<Bytes> {
+        match &task.held {
+            Some(section) => Ok(Bytes::Held(section.clone())),
+            None => self.blobs.open_layer(task.layer),
+        }
+    }
+
+    fn check_marked(&self, task: &Task<'_>) -> Result<()> {
+        let algorithm = task.layer.digest.as_ref().map(Digest::algorithm);
+        let algorithm = algorithm.unwrap_or(Algorithm::Sha256);
+        let (found, size) = digest_of(self.bytes(task)?, algorithm)
+            .map_err(|error| Error::from_io("read", String::new(), error))?;
+        check_blob(task.layer, &found, size)
+    }
+
+    /// A directory that has not all its tar had cannot give it back: the blob itself is kept.
+    fn keep_blob(&self, task: &Task<'_>, folder: &Folder) -> Result<()> {
+        folder.unlink("recipe")?;
+        let name = kept_name(task.layer.compression);
+        let mut file = folder.create(name)?;
+        let copied = std::io::copy(&mut self.bytes(task)?, &mut file);
+        copied.map(drop).at("write", folder.path().join(name))
+    }
+
+    fn stream(&self, task: &Task<'_>) -> Result<LayerStream<Bytes>> {
+        let (layer, blob) = (task.layer, self.bytes(task)?);
+        if let Some(announced) = blob.length().filter(|length| *length != layer.size) {
+            let cause = format!("{announced} bytes, {} announced", layer.size);
+            return Err(Error::corrupt("verify", "", cause));
+        }
+        let outer = layer
+            .digest
+            .as_ref()
+            .map_or(Algorithm::Sha256, Digest::algorithm);
+        let algorithms = (outer, layer.diff_id.algorithm());
+        let compression = layer.compression;
+        let stream = LayerStream::new(blob, layer.size, compression, algorithms, self.limits)?;
+        Ok(if task.apart { stream.apart() } else { stream })
+    }
+}
+
+/// A layer as messages call it.
+pub(super) fn label(layer: &LayerBlob) -> String {
+    match &layer.digest {
+        Some(digest) => format!("layer {digest}"),
+        None => format!("layer {}", layer.diff_id),
+    }
+}

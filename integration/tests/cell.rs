@@ -1,0 +1,240 @@
+//! The process that layers are unpacked in: what it can see and what it may do, looked at from outside
+//! while it works.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::runtime::{Call, Running};
+use hostrun_integration::{Stage, on_stage_of_hostrun};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// chown, dac_override, fowner, fsetid, mknod, setfcap
+const CAPABILITIES: &str = "000000008800001b";
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    let (program, rest) = words.split_first().context("no program")?;
+    Call::new(Path::new(program), rest).run()?.ok().map(drop)
+}
+
+/// A layout whose one layer takes a moment to unpack.
+fn layout(stage: &Stage) -> Result<String> {
+    let root = stage.folder("root")?;
+    let large = format!("of={}", shown(&root.join("large")));
+    run(&[
+        "dd",
+        "if=/dev/urandom",
+        &large,
+        "bs=1M",
+        "count=96",
+        "status=none",
+    ])?;
+    fs::write(root.join("small"), "content")?;
+    let (tar, layout) = (stage.dir().join("root.tar"), stage.dir().join("layout"));
+    run(&["tar", "-C", &shown(&root), "-cf", &shown(&tar), "."])?;
+    stage.call(["import", &shown(&tar), "app:1"]).run()?.ok()?;
+    let save = [
+        "save",
+        "--format",
+        "oci-dir",
+        "-o",
+        &shown(&layout),
+        "app:1",
+    ];
+    stage.call(save).run()?.ok()?;
+    fs::remove_dir_all(stage.store())?;
+    Ok(format!("oci:{}", shown(&layout)))
+}
+
+/// A process that is stopped while it is looked at.
+struct Stopped {
+    proc: PathBuf,
+    pid: Pid,
+}
+
+impl Stopped {
+    /// The child of a load, once it has its filter.
+    fn child_of(load: &Running) -> Result<Self> {
+        let end = Instant::now() + Duration::from_secs(20);
+        let parent = load.pid();
+        loop {
+            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+            let first = children.unwrap_or_default();
+            let first = first
+                .split_whitespace()
+                .next()
+                .and_then(|pid| pid.parse().ok());
+            if let Some(pid) = first.and_then(Pid::from_raw) {
+                let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+                let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
+                if status.contains("Seccomp:\t2") {
+                    kill_process(pid, Signal::STOP)?;
+                    return Ok(Self { proc, pid });
+                }
+            }
+            ensure!(Instant::now() < end, "no child was seen: {}", load.stderr());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn text(&self, name: &str) -> Result<String> {
+        fs::read_to_string(self.proc.join(name)).context(name.to_owned())
+    }
+
+    fn status(&self) -> Result<BTreeMap<String, String>> {
+        let text = self.text("status")?;
+        let pairs = text.lines().filter_map(|line| line.split_once(':'));
+        Ok(pairs
+            .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+            .collect())
+    }
+
+    fn namespace(&self, kind: &str) -> Result<PathBuf> {
+        Ok(fs::read_link(self.proc.join("ns").join(kind))?)
+    }
+
+    fn go_on(self) -> Result<()> {
+        Ok(kill_process(self.pid, Signal::CONT)?)
+    }
+}
+
+fn load(stage: &Stage, source: &str) -> Result<Running> {
+    stage.call(["load", "-q", source]).spawn()
+}
+
+#[test]
+fn layers_are_unpacked_by_a_process_without_network_host_or_rights() -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let source = layout(stage)?;
+        let load = load(stage, &source)?;
+        let child = Stopped::child_of(&load)?;
+        let status = child.status()?;
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(status[set], CAPABILITIES, "{set}");
+        }
+        for set in ["CapInh", "CapAmb"] {
+            assert_eq!(status[set], "0000000000000000", "{set}");
+        }
+        assert_eq!((&*status["NoNewPrivs"], &*status["Seccomp"]), ("1", "2"));
+        for kind in ["net", "mnt", "ipc"] {
+            let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
+            ensure!(
+                child.namespace(kind)? != own,
+                "it is in our {kind} namespace"
+            );
+        }
+        let devices = child.text("net/dev")?;
+        let devices: Vec<&str> = devices.lines().skip(2).collect();
+        ensure!(
+            devices.iter().all(|line| line.trim().starts_with("lo:")),
+            "{devices:?}"
+        );
+        sees_only_its_directory(&child, stage)?;
+        holds_only_what_it_needs(&child, &source)?;
+        let limits = child.text("limits")?;
+        for (name, most) in [("Max core file size", "0"), ("Max locked memory", "0")] {
+            let line = limits.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.and_then(|line| line.split_whitespace().next());
+            assert_eq!(value, Some(most), "{name}");
+        }
+        child.go_on()?;
+        assert_eq!(load.wait()?.ok()?.trim(), "app:1");
+        stage.call(["verify", "--deep"]).run()?.ok()?;
+        Ok(())
+    })
+}
+
+fn sees_only_its_directory(child: &Stopped, stage: &Stage) -> Result<()> {
+    let mounts = child.text("mountinfo")?;
+    let lines: Vec<&str> = mounts.lines().collect();
+    let fields: Vec<&str> = lines.first().context("no mount")?.split(' ').collect();
+    let field = |at: usize| fields.get(at).copied().unwrap_or_default();
+    ensure!(lines.len() == 1, "it sees other mounts: {mounts}");
+    let work = format!("{}/store/tmp/", shown(&stage.store()));
+    ensure!(
+        field(3).contains("/store/tmp/"),
+        "its root is {}, not in {work}",
+        field(3)
+    );
+    for flag in ["nosuid", "nodev", "noexec"] {
+        ensure!(
+            field(5).split(',').any(|word| word == flag),
+            "no {flag}: {}",
+            field(5)
+        );
+    }
+    let names = fs::read_dir(child.proc.join("root"))?.flatten();
+    let names: Vec<String> = names
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    ensure!(
+        names.iter().all(|name| name.starts_with('w')),
+        "it sees {names:?}"
+    );
+    for host in ["etc", "proc", "dev", "usr"] {
+        ensure!(
+            !child.proc.join("root").join(host).exists(),
+            "it sees /{host}"
+        );
+    }
+    assert_eq!(fs::read_link(child.proc.join("cwd"))?, Path::new("/"));
+    Ok(())
+}
+
+/// The null device, the pipe to its parent, its directory, and blobs.
+fn holds_only_what_it_needs(child: &Stopped, source: &str) -> Result<()> {
+    let blobs = source.trim_start_matches("oci:");
+    for entry in fs::read_dir(child.proc.join("fd"))? {
+        let link = fs::read_link(entry?.path())?;
+        let text = shown(&link);
+        let is_own = text.starts_with("/w") || text == "/" || text == "/dev/null";
+        ensure!(
+            is_own || text.starts_with("pipe:") || text.starts_with(blobs),
+            "it holds {text}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn it_ends_with_its_parent_and_a_load_without_it_fails_in_one_line() -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let source = layout(stage)?;
+        let first = load(stage, &source)?;
+        let child = Stopped::child_of(&first)?;
+        let proc = child.proc.clone();
+        first.signal(Signal::KILL)?;
+        first.wait()?;
+        child.go_on().unwrap_or_default();
+        let end = Instant::now() + Duration::from_secs(5);
+        while proc.join("root").exists() {
+            ensure!(Instant::now() < end, "it lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let second = load(stage, &source)?;
+        let child = Stopped::child_of(&second)?;
+        kill_process(child.pid, Signal::KILL)?;
+        let out = second.wait()?;
+        assert_eq!(out.code(), 125, "{}", out.stderr());
+        let told = out.stderr();
+        ensure!(
+            told.contains("ended by signal 9") && told.lines().count() == 1,
+            "{told}"
+        );
+        stage.call(["gc"]).run()?.ok()?;
+        ensure!(
+            fs::read_dir(stage.store().join("store/tmp"))?
+                .next()
+                .is_none(),
+            "something is left"
+        );
+        stage.call(["load", "-q", &source]).run()?.ok()?;
+        Ok(())
+    })
+}
