@@ -28,11 +28,11 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images
+ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images bench-pulls
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images clean
+	test-vm vm-limits vm-labels vm-checkpoint test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -125,6 +125,9 @@ bench-images: build ## loads of images beside umoci, podman, containerd and the 
 	cargo build --locked --release --target $(TARGET) -p hostrun-image-store --example floor
 	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- images \
 		--floor $(TARGET_DIR)/$(TARGET)/release/examples/floor --peers $(PEERS) --out $(TARGET_DIR)/bench $(BENCH)
+
+bench-pulls: build ## from a registry to a running program, beside containerd
+	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- pulls
 
 .PHONY: bench-library
 bench-library:

@@ -9,6 +9,7 @@ mod images;
 mod measure;
 mod options;
 mod place;
+mod pulls;
 mod random;
 mod report;
 mod server;
@@ -35,13 +36,15 @@ const NAMES: [&str; 4] = ["hostrun", "crun", "youki", "runc"];
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.iter().any(|word| word == "--help") {
-        return say(&format!("{USAGE}\n{}", images::USAGE));
+        return say(&format!("{USAGE}\n{}\n{}", images::USAGE, pulls::USAGE));
     }
-    if let Some(("images", rest)) = words
+    match words
         .split_first()
         .map(|(word, rest)| (word.as_str(), rest))
     {
-        return images::main(rest);
+        Some(("images", rest)) => return images::main(rest),
+        Some(("pulls", rest)) => return pulls::main(rest),
+        _ => {}
     }
     let options = Options::parse(words.into_iter())?;
     hostrun_integration::host::require_private_mounts()?;

@@ -180,14 +180,7 @@ fn one(
     wall: &mut Table,
 ) -> Result<()> {
     let (disk, at) = (place.join("disk"), place.join("mnt"));
-    fs::create_dir_all(&at)?;
-    let file = fs::File::create(&disk)?;
-    file.set_len(8 << 30)?;
-    command(
-        ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"].map(OsStr::new),
-        &disk,
-    )?;
-    attach(&disk, &at)?;
+    new_disk(&disk, &at)?;
     warm(image)?;
     let cost = (subject.load)(subject, image.layout, &image.archive, &at);
     unmount(&at, UnmountFlags::DETACH).context("unmount")?;
@@ -210,6 +203,18 @@ fn one(
         }
     }
     Ok(())
+}
+
+/// A new file system in a file, mounted.
+pub(crate) fn new_disk(disk: &Path, at: &Path) -> Result<()> {
+    fs::create_dir_all(at)?;
+    let file = fs::File::create(disk)?;
+    file.set_len(8 << 30)?;
+    command(
+        ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0"].map(OsStr::new),
+        disk,
+    )?;
+    attach(disk, at)
 }
 
 /// What is read lies in memory for everybody.

@@ -67,7 +67,7 @@ fn own_folder() -> Option<PathBuf> {
 pub(super) fn options(flags: &Flags) -> Result<RegistryOptions> {
     let mut options = RegistryOptions::default()
         .with_patience(Duration::from_secs(flags.timeout.clamp(1, 3600)))
-        .with_attempts(flags.retry.saturating_add(1));
+        .with_attempts(flags.retry.min(200) + 1);
     if let Some(file) = &flags.authfile {
         options = options.with_authfile(std::path::absolute(file)?);
     }

@@ -15,6 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Longest pause the program may announce.
 const PAUSE_MAX: Duration = Duration::from_mins(10);
 
+/// Most pauses in a row.
+const PAUSES_MAX: u32 = 256;
+
 /// The socket an answer comes on.
 pub(crate) struct Answer {
     socket: OwnedFd,
@@ -44,7 +47,7 @@ impl Answer {
     /// The next message that is no pause; pauses are told.
     fn next(&mut self, on_wait: &mut dyn FnMut(Duration, &str)) -> Result<Kind> {
         self.buffer.resize(wire::MESSAGE_MAX, 0);
-        loop {
+        for _ in 0..PAUSES_MAX {
             self.filled = 0;
             let (kind, count) = wire::receive(&self.socket, &mut self.buffer)
                 .map_err(|error| self.broken(&error))?;
@@ -62,6 +65,7 @@ impl Answer {
                 .map_err(|_errno| gone())?;
             on_wait(pause, &wait.cause);
         }
+        Err(nonsense())
     }
 
     fn broken(&self, error: &io::Error) -> Error {
@@ -156,4 +160,108 @@ impl Answer {
 fn nonsense() -> Error {
     let cause = "hostrun-remote answers what was not asked";
     Error::new(ErrorKind::Network, "ask", "", cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::wire::{Fault, Hint, pair, send, send_value};
+
+    const SILENCE: Duration = Duration::from_millis(100);
+
+    /// An answer, and the side it comes from.
+    fn answer() -> (Answer, OwnedFd) {
+        let (ours, theirs) = pair().unwrap();
+        set_socket_timeout(&ours, Timeout::Recv, Some(SILENCE)).unwrap();
+        (Answer::new(ours, SILENCE), theirs)
+    }
+
+    fn whole(answer: &mut Answer, limit: u64) -> Result<Vec<u8>> {
+        answer.whole(limit, &mut |_pause, _cause| {})
+    }
+
+    #[test]
+    fn data_comes_in_order_to_its_end() {
+        let (mut answer, theirs) = answer();
+        for part in ["one ", "two"] {
+            send(&theirs, Kind::Data, part.as_bytes()).unwrap();
+        }
+        send(&theirs, Kind::End, b"").unwrap();
+        assert_eq!(whole(&mut answer, 7).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn what_is_too_much_too_late_or_cut_off_is_refused() {
+        let (mut answer, theirs) = answer();
+        send(&theirs, Kind::Data, b"12345678").unwrap();
+        assert_eq!(
+            whole(&mut answer, 7).unwrap_err().kind(),
+            ErrorKind::TooLarge
+        );
+        let error = whole(&mut answer, 7).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network);
+        assert!(error.to_string().contains("nothing came"), "{error}");
+        drop(theirs);
+        let error = whole(&mut answer, 7).unwrap_err();
+        assert!(error.to_string().contains("has ended"), "{error}");
+    }
+
+    #[test]
+    fn nonsense_is_an_error_and_nothing_else() {
+        let kinds = [
+            Kind::Head,
+            Kind::Data,
+            Kind::Trouble,
+            Kind::Wait,
+            Kind::Sent,
+        ];
+        for kind in kinds {
+            for bytes in [&b""[..], b"{", b"[]", b"\xff", &[b'['; 5000]] {
+                let (mut answer, theirs) = answer();
+                if kind == Kind::Data && !bytes.is_empty() {
+                    continue;
+                }
+                send(&theirs, kind, bytes).unwrap();
+                let error = whole(&mut answer, 100).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Network, "{kind:?} {bytes:?}");
+            }
+        }
+        for raw in [&b"\x00"[..], b"\x07x", &[2; 200 * 1024]] {
+            let (mut answer, theirs) = answer();
+            rustix::net::send(&theirs, raw, rustix::net::SendFlags::empty()).unwrap();
+            let error = whole(&mut answer, 1 << 20).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Network, "{} bytes", raw.len());
+        }
+    }
+
+    #[test]
+    fn pauses_are_told_and_bounded() {
+        let (mut answer, theirs) = answer();
+        let cause = "busy\u{1b}".to_owned();
+        let pause = Duration::MAX;
+        send_value(&theirs, Kind::Wait, &Wait { pause, cause }).unwrap();
+        send(&theirs, Kind::End, b"").unwrap();
+        let mut told = Vec::new();
+        answer.end(&mut |pause, _cause| told.push(pause)).unwrap();
+        assert_eq!(told, [PAUSE_MAX]);
+    }
+
+    #[test]
+    fn what_a_registry_says_is_one_line_of_no_great_length() {
+        let (mut answer, theirs) = answer();
+        let trouble = Trouble {
+            fault: Fault::Denied,
+            cause: "\n\u{1b}[2J".repeat(1000),
+            hint: Some(Hint::Login),
+        };
+        send_value(&theirs, Kind::Trouble, &trouble).unwrap();
+        let error = whole(&mut answer, 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied);
+        assert!(error.hint().is_some());
+        let text = error.to_string();
+        assert!(
+            !text.contains(char::is_control) && text.len() < 500,
+            "{text}"
+        );
+    }
 }

@@ -37,8 +37,7 @@ pub(super) fn manifest(
         Manifest::Tag(tag) => tag.clone(),
         Manifest::Digest(digest) => digest.to_string(),
     };
-    let by_digest = version.contains(':');
-    let (media_type, bytes) = session.persist(by_digest, outlet, |endpoint, _tries| {
+    let (media_type, bytes) = session.persist(outlet, |endpoint, _tries| {
         let address = endpoint.at(&format!("manifests/{version}"))?;
         let question = Question::new(Method::GET, address).header("Accept", ACCEPT);
         let response = exchange::ask(endpoint, &question)?;

@@ -45,7 +45,7 @@ pub(super) fn blob(
         from_the_start: false,
         outlet,
     };
-    session.persist(true, outlet, |endpoint, tries| {
+    session.persist(outlet, |endpoint, tries| {
         let before = download.at;
         let done = download.attempt(endpoint);
         if done.is_err() && download.at >= before.saturating_add(PROGRESS) {

@@ -65,8 +65,10 @@ impl Session {
         }
     }
 
-    /// The places to ask, the one that answered before first.
-    fn order(&self, by_digest: bool) -> Vec<usize> {
+    /// The places to ask, the one that answered before first. What a mirror is for goes by how the image was
+    /// asked for, with all that belongs to it.
+    fn order(&self) -> Vec<usize> {
+        let by_digest = self.version.contains(':');
         let preferred = self.preferred.load(Ordering::Relaxed);
         let mut order: Vec<usize> = (0..self.endpoints.len()).collect();
         order.sort_by_key(|index| *index != preferred);
@@ -80,11 +82,10 @@ impl Session {
     /// Asks one place after the other, each more than once where that may help, until one answers.
     fn persist<T>(
         &self,
-        by_digest: bool,
         outlet: &Outlet,
         mut act: impl FnMut(&Endpoint, &mut u32) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let order = self.order(by_digest);
+        let order = self.order();
         let mut last = Failure::invalid("no place to ask");
         for (place, index) in order.iter().enumerate() {
             let Some(endpoint) = self.endpoints.get(*index) else {
@@ -156,7 +157,7 @@ impl Session {
                 size,
                 offset,
             } => download::blob(self, digest, *size, *offset, outlet),
-            Ask::Login => self.persist(false, outlet, |endpoint, _tries| {
+            Ask::Login => self.persist(outlet, |endpoint, _tries| {
                 let question = Question::new(Method::GET, endpoint.at("")?);
                 let response = exchange::ask(endpoint, &question)?;
                 match response.status().as_u16() {

@@ -25,7 +25,7 @@ pub(super) fn exists(
     mount: Option<&str>,
     outlet: &Outlet,
 ) -> Result<(), Failure> {
-    let was_there = session.persist(true, outlet, |endpoint, _tries| {
+    let was_there = session.persist(outlet, |endpoint, _tries| {
         if has(endpoint, digest)? {
             return Ok(true);
         }
@@ -65,7 +65,7 @@ pub(super) fn blob(
     file: &File,
     outlet: &Outlet,
 ) -> Result<(), Failure> {
-    let was_there = session.persist(true, outlet, |endpoint, _tries| {
+    let was_there = session.persist(outlet, |endpoint, _tries| {
         if has(endpoint, digest)? {
             return Ok(true);
         }
@@ -197,7 +197,7 @@ pub(super) fn manifest(
         "" => digest.to_string(),
         named => named.to_owned(),
     };
-    session.persist(true, outlet, |endpoint, _tries| {
+    session.persist(outlet, |endpoint, _tries| {
         let address = endpoint.at(&format!("manifests/{version}"))?;
         let question = Question::new(Method::PUT, address)
             .header("Content-Type", media_type)
