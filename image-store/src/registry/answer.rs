@@ -226,9 +226,9 @@ mod tests {
                 assert_eq!(error.kind(), ErrorKind::Network, "{kind:?} {bytes:?}");
             }
         }
-        for raw in [&b"\x00"[..], b"\x07x", &[2; 200 * 1024]] {
+        for raw in [vec![0], vec![7, b'x'], vec![2; 200 * 1024]] {
             let (mut answer, theirs) = answer();
-            rustix::net::send(&theirs, raw, rustix::net::SendFlags::empty()).unwrap();
+            rustix::net::send(&theirs, &raw, rustix::net::SendFlags::empty()).unwrap();
             let error = whole(&mut answer, 1 << 20).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Network, "{} bytes", raw.len());
         }
