@@ -20,6 +20,7 @@ mod pace;
 mod settings;
 mod token;
 
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,14 @@ fn main() -> ExitCode {
     confinement::close_inherited();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_nobody_listens) => ExitCode::FAILURE,
+        Err(error) => {
+            // Whoever started us and is gone does not read this; a person does.
+            let said = b"hostrun-remote is started by hostrun, and of no use without it\n";
+            if error.raw_os_error() == Some(libc::ENOTSOCK) {
+                std::io::stderr().write_all(said).unwrap_or_default();
+            }
+            ExitCode::FAILURE
+        }
     }
 }
 
