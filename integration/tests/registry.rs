@@ -801,6 +801,50 @@ fn pulls_side_by_side_fetch_each_blob_once() -> Result<()> {
 }
 
 #[test]
+fn pulls_kills_removals_and_collections_lose_nothing() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, image| {
+        let file = stage.dir().join("noise");
+        let noise = fs::File::open("/dev/urandom")?;
+        let mut some = std::io::Read::take(noise, 6 << 20);
+        std::io::copy(&mut some, &mut fs::File::create(&file)?)?;
+        image.insert(&file, "/noise")?;
+        registry.put(image, "large:1")?;
+        let (small, large) = (registry.name("box:1"), registry.name("large:1"));
+        let store = shown(&stage.store());
+        let program = stage.runtime().program().to_owned();
+        let work = |worker: usize| -> Result<()> {
+            for round in 0..10 {
+                let words: &[&str] = match (worker + round) % 5 {
+                    0 => &["pull", "-q", PLAIN, &small],
+                    1 => &["rmi", "-f", &large],
+                    3 => &["gc"],
+                    _ => &["pull", "-q", PLAIN, &large],
+                };
+                let call = Call::new(&program, [&["--store", &store], words].concat());
+                if (worker + round) % 5 == 4 {
+                    let after = format!("0.{}", 1 + (worker * 7 + round) % 9);
+                    call.under(["timeout", "-s", "KILL", &after]).run()?;
+                } else {
+                    call.run()?.ok()?;
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let work = &work;
+            let workers: Vec<_> = (0..6).map(|n| scope.spawn(move || work(n))).collect();
+            let ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ended.flatten().collect::<Result<()>>()
+        })?;
+        pull(stage, &[PLAIN, &large])?.ok()?;
+        stage.call(["verify", "--deep"]).run()?.ok()?;
+        stage.call(["gc"]).run()?.ok()?;
+        ensure!(partial(stage).is_empty(), "{:?}", partial(stage));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_pull_takes_over_from_one_that_dies() -> Result<()> {
     on_stage_of_hostrun(REASON, |stage| {
         let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
