@@ -272,17 +272,39 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_matched_in_any_case_and_the_exact_one_wins() {
+    fn keys_are_matched_in_any_case() {
         let limits = r#"{"hugepageLimits":[{"pagesize":"2MB","limit":1}],"PIDS":{"limit":7}}"#;
         let (parsed, unknown) = resources(limits.as_bytes(), "-").unwrap();
         assert_eq!(unknown, [""; 0]);
         assert_eq!(parsed.pids().unwrap().limit(), 7);
         let pages = parsed.hugepage_limits().as_ref().unwrap();
         assert_eq!(pages[0].page_size(), "2MB");
-        let twice = r#"{"cwd":"/a","CWD":"/b"}"#;
-        let (parsed, unknown) = process(twice.as_bytes(), "-").unwrap();
-        assert_eq!(parsed.cwd().to_str(), Some("/a"));
-        assert_eq!(unknown, ["CWD"]);
+    }
+
+    #[test]
+    fn a_key_that_is_there_twice_is_refused_with_its_path() {
+        for (rest, path) in [
+            (r#""process":{"cwd":"/a","cwd":"/b"}"#, "process.cwd"),
+            (r#""process":{"cwd":"/a","CWD":"/b"}"#, "process.CWD"),
+            (r#""process":{"cwd":"/a","cwd":null}"#, "process.cwd"),
+            (r#""process":{"cwd":null,"cwd":"/a"}"#, "process.cwd"),
+            (r#""linux":{"seccomp":{}},"linux":{}"#, "linux"),
+            (
+                r#""linux":{"devices":[{"type":"c","Type":"b"}]}"#,
+                "linux.devices[0].Type",
+            ),
+            (
+                r#""process":{"cwd":"/","capabilities":{"bounding":[],"BOUNDING":["CAP_KILL"]}}"#,
+                "process.capabilities.BOUNDING",
+            ),
+        ] {
+            assert_eq!(refused(rest), format!("{path}: it is there twice"));
+        }
+        // keys of the author's choice are as in any map, and what nobody reads is only named
+        let json = config(r#""annotations":{"a":"1","a":"2"},"odd":1,"odd":2"#);
+        let (parsed, unknown) = spec(json.as_bytes()).unwrap();
+        assert_eq!(parsed.annotations().as_ref().unwrap()["a"], "2");
+        assert_eq!(unknown, ["odd", "odd"]);
     }
 
     #[test]

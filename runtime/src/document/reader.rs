@@ -145,38 +145,35 @@ type Entry<'t, 'a> = (&'t str, &'t Node<'a>);
 
 /// The entries with the keys of the type, where they differ in case only, and without what says
 /// nothing.
+///
+/// A key that is there twice, in whatever spelling, is refused. Go takes the last word, merges
+/// objects and keeps a value that a later `null` takes back: who has checked the document by other
+/// rules has checked another one. The error is the key.
 fn fit<'t, 'a>(
     name: &str,
     fields: &'static [&'static str],
     entries: &'t [(Cow<'a, str>, Node<'a>)],
-) -> Vec<Entry<'t, 'a>> {
+) -> Result<Vec<Entry<'t, 'a>>, &'t str> {
     let mut fitting: Vec<Entry<'t, 'a>> = Vec::with_capacity(entries.len() + MISSING.len());
-    let mut others: Vec<Entry<'t, 'a>> = Vec::new();
+    let mut unfitting = Vec::new();
     for (key, node) in entries {
         let key: &'t str = key;
-        let empty = matches!(node, Node::Text(text) if text.is_empty())
-            && EMPTY_IS_NONE.contains(&(name, key));
-        if empty || matches!(node, Node::Null) {
-            continue;
-        }
-        if !fields.contains(&key) {
-            others.push((key, node));
-        } else if let Some(same) = fitting.iter_mut().find(|(other, _)| *other == key) {
-            // Of a key that is there twice the last one counts.
-            same.1 = node;
-        } else {
-            fitting.push((key, node));
-        }
-    }
-    let has = |fitting: &[Entry<'_, '_>], field: &str| fitting.iter().any(|(key, _)| *key == field);
-    let mut unfitting = Vec::new();
-    for (key, node) in others {
-        let known = fields.iter().find(|field| field.eq_ignore_ascii_case(key));
-        match known.filter(|field| !has(&fitting, field)) {
+        let known = fields.iter().find(|field| **field == key);
+        let known = known.or_else(|| fields.iter().find(|field| field.eq_ignore_ascii_case(key)));
+        match known {
+            Some(field) if fitting.iter().any(|(other, _)| other == field) => return Err(key),
             Some(field) => fitting.push((field, node)),
             None => unfitting.push((key, node)),
         }
     }
+    let says_something = |(key, node): &Entry<'_, '_>| match node {
+        Node::Null => false,
+        Node::Text(text) => !(text.is_empty() && EMPTY_IS_NONE.contains(&(name, key))),
+        _ => true,
+    };
+    fitting.retain(says_something);
+    unfitting.retain(says_something);
+    let has = |fitting: &[Entry<'_, '_>], field: &str| fitting.iter().any(|(key, _)| *key == field);
     let says_nothing = fitting.is_empty() && unfitting.is_empty();
     if name == "Process" {
         for (key, node) in &MISSING {
@@ -190,7 +187,7 @@ fn fit<'t, 'a>(
         fitting.push(("mode", &NO_POLICY));
     }
     fitting.append(&mut unfitting);
-    fitting
+    Ok(fitting)
 }
 
 #[derive(Clone, Copy)]
@@ -239,7 +236,10 @@ impl<'de> Deserializer<'de> for Reader<'_, '_, '_, '_> {
     ) -> Result<V::Value, Fault> {
         match (self.trail.manner, self.node) {
             (Manner::Tolerant, Node::Object(entries)) => {
-                let entries = fit(name, fields, entries);
+                let entries = fit(name, fields, entries).or_else(|key| {
+                    let twice = || Err(Fault("it is there twice".to_owned()));
+                    self.trail.beyond(Step::Key(key), twice)
+                })?;
                 visitor.visit_map(Entries::new(entries, self.trail))
             }
             _ => self.deserialize_any(visitor),
