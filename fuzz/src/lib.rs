@@ -12,7 +12,7 @@ use std::os::fd::AsFd as _;
 pub type Named = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Named; 17] = [
+pub const TARGETS: [Named; 19] = [
     ("bus", bus),
     ("cgroups_path", cgroups_path),
     ("config", config),
@@ -21,12 +21,14 @@ pub const TARGETS: [Named; 17] = [
     ("headers", headers),
     ("layer", layer),
     ("names", names),
+    ("policy", policy),
     ("process", process),
     ("program", program),
     ("property", property),
     ("record", record),
     ("resources", resources),
     ("seccomp", seccomp),
+    ("signature", signature),
     ("store_record", store_record),
     ("streams", streams),
     ("users", users),
@@ -157,6 +159,18 @@ pub fn program(head: &[u8]) {
 /// Documents of an image.
 pub fn document(json: &[u8]) {
     hostrun_image_store::fuzzing::document(json);
+}
+
+/// Policies and pins: one file cannot be both.
+pub fn policy(json: &[u8]) {
+    hostrun_image_store::fuzzing::policy(json);
+}
+
+/// Keys, lists of signatures and what is signed: a digest that is believed is one in full.
+pub fn signature(bytes: &[u8]) {
+    if let Some(digest) = hostrun_image_store::fuzzing::signature(bytes) {
+        assert!(Digest::parse(&digest).is_ok(), "{digest:?}");
+    }
 }
 
 /// Records of the image store.

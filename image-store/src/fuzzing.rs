@@ -5,7 +5,7 @@
 use crate::limits::Limits;
 use crate::store::record::{ImageRecord, LayerRecord, decode};
 use crate::tape::{EntryStream, Streamed};
-use crate::{config, docker, layout, manifest, unpack};
+use crate::{config, docker, layout, manifest, trust, unpack};
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
 
@@ -28,6 +28,16 @@ pub fn document(json: &[u8]) {
         drop(docker::item_names(&item, "fuzz"));
     }
     drop(layout::check_layout(json));
+}
+
+/// A policy, or pins. No file is both.
+pub fn policy(json: &[u8]) {
+    trust::fuzz_policy(json);
+}
+
+/// A key, a list of signatures, what is signed; the digest that the last is about.
+pub fn signature(bytes: &[u8]) -> Option<String> {
+    trust::fuzz_signature(bytes)
 }
 
 /// The records of the store itself, which another program may have damaged.

@@ -10,7 +10,6 @@ mod export;
 mod heritage;
 mod import;
 mod ingest;
-mod lines;
 mod lookup;
 mod marks;
 mod names;
