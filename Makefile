@@ -86,7 +86,7 @@ vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/told integration/vm/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
-	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race --test store_steps --test power_cut
+	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race --test store_steps --test power_cut --test crowd
 
 evil: build ## the corpus of attacks under every runtime installed: who resists what
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(HOSTRUN) HOSTRUN_TEST_EVIL=1 $(CARGO_TEST) --test evil -- --nocapture
