@@ -385,6 +385,9 @@ fn what_only_a_directory_can_say_becomes_one_and_is_told() {
     let acl = *b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x04\0\x04\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
     let mut dirty = Tar::new().file("dirty", b"x").end();
     dirty[1000] = 7;
+    // as `umoci insert` ends a layer
+    let mut short = Tar::new().file("f", b"eleven byte").0;
+    short.truncate(512 + 11);
     for (name, tar) in [
         (
             "through-a-link",
@@ -406,6 +409,7 @@ fn what_only_a_directory_can_say_becomes_one_and_is_told() {
                 .end(),
         ),
         ("dirty-padding", dirty),
+        ("short", short),
     ] {
         let told = Arc::new(Mutex::new(Vec::new()));
         let hear = Arc::clone(&told);

@@ -39,9 +39,13 @@ impl Driver for Erofs {
         let (mut index, entries) = index_of(tar, job.limits)?;
         tar.drain()
             .map_err(|error| Error::from_io("read", String::new(), error))?;
+        let size = data.metadata().at("stat", TAR)?.len();
+        if !size.is_multiple_of(512) {
+            // The kernel reads whole blocks, and of the last one there is not enough.
+            index.set_odd("a tar that ends within a block");
+        }
         let unpacked = index.unpacked(entries);
         if let Some(image) = index.settle() {
-            let size = data.metadata().at("stat", TAR)?.len();
             let file = folder.create(INDEX)?;
             let sink = BufWriter::with_capacity(BUFFER, &file);
             let path = folder.path().join(INDEX);
