@@ -64,7 +64,7 @@ check-lints:
 check-licences:
 	@integration/deny
 
-unit: ## tests that need neither root nor a runtime
+unit: examples ## tests that need neither root nor a runtime
 	$(CARGO_TEST) --lib --bins $(UNIT_TESTS)
 	$(CARGO_TEST) --doc
 

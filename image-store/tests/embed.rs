@@ -1,4 +1,5 @@
-//! The example for embedders does what it says: cargo builds examples with the tests.
+//! The example for embedders does what it says. `make examples` builds it, as cargo does where all tests
+//! are run.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,6 +31,7 @@ fn the_embedders_example_brings_an_image_in_mounts_it_and_leaves_nothing() {
     let layout = Layout::with_image(&dir.path().join("app"), &layers);
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/embed");
+    assert!(program.exists(), "run `make examples`");
     let out = Command::new(&program)
         .arg(dir.path().join("engine"))
         .arg(format!("oci:{}", layout.dir.display()))

@@ -1,25 +1,30 @@
 //! What a command costs in numbers that do not depend on load: system calls, tasks, programs, page
-//! faults, bytes written, waits for the kernel's grace periods, and instructions.
+//! faults, bytes written, waits for the kernel's grace periods, and instructions. And a command is
+//! stopped where such a number says, whatever time it takes to come there.
 //!
 //! The command runs under ptrace(2), as under strace, from its first instruction to its end. What
 //! it leaves running is let go once it has come to rest.
 
 mod calls;
+mod halt;
 mod steps;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use nix::libc::c_long;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+pub use halt::{Fault, changes_files, commits};
 pub use steps::Steps;
 
 use crate::program;
@@ -73,6 +78,7 @@ impl Waits {
 pub struct Trace {
     before: Vec<OsString>,
     words: Vec<OsString>,
+    errors: Option<PathBuf>,
 }
 
 impl Trace {
@@ -82,6 +88,7 @@ impl Trace {
         Self {
             before: Vec::new(),
             words: words.into_iter().map(own).collect(),
+            errors: None,
         }
     }
 
@@ -91,6 +98,12 @@ impl Trace {
             .into_iter()
             .map(|word| word.as_ref().to_owned())
             .collect();
+        self
+    }
+
+    /// Writes what the command says on standard error into a file.
+    pub fn errors_to(mut self, path: &Path) -> Self {
+        self.errors = Some(path.to_owned());
         self
     }
 
@@ -110,15 +123,52 @@ impl Trace {
         self.traced(steps::follow)
     }
 
-    /// Runs a tracer on a thread of its own: the kernel lets go what a thread traces when it ends.
-    fn traced<T: Send + 'static>(self, follow: fn(Pid) -> Result<T>) -> Result<T> {
-        let thread = thread::spawn(move || self.follow(follow));
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(anyhow!("the tracer panicked")))
+    /// Lists the system calls of the command and all it starts by their numbers, in the order they
+    /// begin in; only those that are `counted`.
+    ///
+    /// # Errors
+    /// As [`Trace::count`].
+    pub fn calls(self, counted: fn(c_long) -> bool) -> Result<Vec<c_long>> {
+        let follow = move |root| halt::Course::new(root, counted).whole();
+        let (calls, code) = self.traced(follow)?;
+        ensure!(code == Some(0), "exit code {code:?}");
+        Ok(calls)
     }
 
-    fn follow<T>(&self, follow: fn(Pid) -> Result<T>) -> Result<T> {
+    /// Runs the command until it is about to make the call after this many, or to its end where there
+    /// are fewer; calls `then`, and kills what is left. The exit code, if it had ended before.
+    ///
+    /// # Errors
+    /// When it cannot be traced or hangs, and those of `then`.
+    pub fn halt(
+        self,
+        counted: fn(c_long) -> bool,
+        number: usize,
+        then: impl FnOnce() -> Result<()> + Send,
+    ) -> Result<Option<i32>> {
+        self.traced(move |root| halt::Course::new(root, counted).halt(number, then))
+    }
+
+    /// Runs the command to its end, with a fault at the call after this many. The exit code; as a
+    /// shell has it, where a signal has ended it.
+    ///
+    /// # Errors
+    /// When it cannot be traced or hangs.
+    pub fn fault(self, number: usize, fault: Fault) -> Result<Option<i32>> {
+        self.traced(move |root| halt::Course::new(root, |_| true).fault(number, fault))
+    }
+
+    /// Runs a tracer on a thread of its own: the kernel lets go what a thread traces when it ends.
+    fn traced<T: Send>(self, follow: impl FnOnce(Pid) -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let thread = scope.spawn(move || self.follow(follow));
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("the tracer panicked")))
+        })
+    }
+
+    fn follow<T>(&self, follow: impl FnOnce(Pid) -> Result<T>) -> Result<T> {
         let root = Pid::from_raw(i32::try_from(self.launch()?.id())?);
         let (ended, end) = mpsc::channel::<()>();
         // a tracer sleeps in wait4(2); who hangs is ended from outside
@@ -152,7 +202,10 @@ impl Trace {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit());
+            .stderr(match &self.errors {
+                Some(path) => File::create(path)?.into(),
+                None => Stdio::inherit(),
+            });
         program::start(&mut command).context("start a shell")
     }
 }

@@ -1,24 +1,26 @@
 //! The power goes at any moment of what changes the store. Afterwards every image that is there is
 //! whole, no name leads nowhere, and what was said to be done is done.
 //!
-//! A cut is the file system's own: ext4 on a loop device is told to shut down without writing its
-//! journal (`EXT4_IOC_SHUTDOWN`, as xfstests does), and mounted again.
+//! A moment is a change to files that the command is about to make: how fast the machine is does not
+//! matter. A cut is the file system's own: ext4 on a loop device is told to shut down (`EXT4_IOC_SHUTDOWN`,
+//! as xfstests does), and mounted again.
 
 use std::cell::OnceCell;
+use std::ffi::c_long;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::registry::FaultyRegistry;
 use hostrun_integration::registry::faulty::Truth;
 use hostrun_integration::runtime::Call;
+use hostrun_integration::trace::{Trace, changes_files, commits};
 use hostrun_integration::{Stage, on_stage_of_hostrun};
 use serde_json::Value;
 
 /// Cuts for each verb: some 50 in all by `make test`, some 1,000 by `make test-long`.
-fn cuts() -> u32 {
+fn cuts() -> usize {
     match std::env::var("HOSTRUN_TEST_CHURN") {
         Ok(_) => 200,
         Err(_) => 10,
@@ -32,6 +34,23 @@ fn run(words: &[&str]) -> Result<String> {
 
 fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// What becomes of changes that nobody has asked to last.
+#[derive(Clone, Copy, Debug)]
+enum Journal {
+    /// All names and sizes are on the disk, and no data that was not asked for.
+    Written = 1,
+    /// None of it.
+    Lost = 2,
+}
+
+/// From here on nothing reaches the disk of the file system at `place`.
+fn cut(place: &Path, journal: Journal) -> Result<()> {
+    let script = "open(my $dir, '<', $ARGV[0]) or die; my $how = pack('I', $ARGV[1]); \
+                  ioctl($dir, 0x8004587D, $how) or die \"$!\"";
+    let how = (journal as u32).to_string();
+    run(&["perl", "-e", script, &shown(place), &how]).map(drop)
 }
 
 /// A store on a disk of its own.
@@ -71,29 +90,21 @@ impl<'a> Disk<'a> {
         Call::new(program, self.words(words)).run()?.ok()
     }
 
-    /// From here on nothing reaches the disk, the journal neither.
-    fn cut(&self) -> Result<()> {
-        let script = "open(my $dir, '<', $ARGV[0]) or die; my $how = pack('I', 2); \
-                      ioctl($dir, 0x8004587D, $how) or die \"$!\"";
-        run(&["perl", "-e", script, &shown(&self.at)]).map(drop)
+    /// What is about to be called.
+    fn trace(&self, words: &[&str]) -> Trace {
+        let program = shown(self.stage.runtime().program());
+        Trace::of([program].into_iter().chain(self.words(words)))
     }
 
-    /// Calls a verb and cuts the power so long after. Did it say before that it was done?
-    fn cut_after(&self, words: &[&str], delay: Duration) -> Result<bool> {
-        let mut child = Command::new(self.stage.runtime().program())
-            .args(self.words(words))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        std::thread::sleep(delay);
-        let ended = child.try_wait()?;
-        self.cut()?;
-        child.kill().ok();
-        child.wait()?;
+    /// Calls a verb and cuts the power after so many changes. Did it say before that it was done?
+    fn cut_after(&self, words: &[&str], changes: usize, journal: Journal) -> Result<bool> {
+        let place = &self.at;
+        let code = self
+            .trace(words)
+            .halt(changes_files, changes, || cut(place, journal))?;
         self.detach()?;
         self.attach()?;
-        Ok(ended.is_some_and(|status| status.success()))
+        Ok(code == Some(0))
     }
 
     fn is_whole(&self) -> Result<()> {
@@ -147,6 +158,19 @@ fn archives(stage: &Stage) -> Result<[String; 2]> {
     Ok([make("v1")?, make("v2")?])
 }
 
+/// After how many changes to cut: all along the way, where names and syncs are as often as anywhere,
+/// and once after all.
+fn moments(course: &[c_long]) -> Vec<usize> {
+    let steps = course.iter().enumerate();
+    let steps = steps.filter(|(_, call)| commits(**call));
+    let steps: Vec<usize> = steps.map(|(index, _)| index).collect();
+    let spread = |number: usize, of: usize, length: usize| number * length / of.max(1);
+    let (any, some) = (cuts() / 2, cuts() - cuts() / 2 - 1);
+    let all = (0..any).map(|number| spread(number, any, course.len()));
+    let some = (0..some).filter_map(|number| steps.get(spread(number, some, steps.len())).copied());
+    all.chain(some).chain([course.len()]).collect()
+}
+
 /// Cuts a verb at moments from its beginning to after its end. `before` are the calls that lead to
 /// where it is made, `done` says whether it has done what it says.
 fn cut_at_any_moment(
@@ -170,23 +194,27 @@ fn cut_at_any_moment(
         let words = words(&archives);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         disk.attach()?;
-        let begun = Instant::now();
-        disk.hostrun(&words)?;
-        let whole = begun.elapsed();
+        let course = disk.trace(&words).calls(changes_files)?;
         disk.detach()?;
         let mut said = 0;
-        for number in 0..cuts() {
+        for (number, changes) in moments(&course).into_iter().enumerate() {
+            let journal = match number % 2 {
+                0 => Journal::Written,
+                _ => Journal::Lost,
+            };
             restore(&kept, &disk.file)?;
             disk.attach()?;
-            let delay = whole * number * 3 / (2 * cuts());
-            let is_said = disk.cut_after(&words, delay)?;
+            let is_said = disk.cut_after(&words, changes, journal)?;
             let check = || -> Result<()> {
                 disk.is_whole()?;
                 ensure!(!is_said || done(&disk)?, "it was said to be done");
                 Ok(())
             };
-            check().with_context(|| format!("{words:?} cut after {delay:?} of {whole:?}"))?;
-            said += u32::from(is_said);
+            check().with_context(|| {
+                let all = course.len();
+                format!("{words:?} cut after {changes} changes of {all}, journal {journal:?}")
+            })?;
+            said += usize::from(is_said);
             disk.detach()?;
         }
         ensure!(said > 0 && said < cuts(), "{said} of {} were done", cuts());

@@ -1,15 +1,19 @@
 //! The store meets a kill, a full disk, a broken disk and an interruption at every system call of
 //! what changes it. Afterwards every image that is there is whole, and `gc` leaves nothing else.
 //!
-//! The command runs on one processor, so that it has one thread and the same steps each time.
+//! One call goes wrong each time, of whichever process: what tells of it does not. The command runs on
+//! one processor, so that it has one thread and the same steps each time.
 
-use std::collections::BTreeMap;
+use std::ffi::c_long;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hostrun_integration::runtime::Call;
-use hostrun_integration::{Outcome, Stage, on_stage_of_hostrun};
+use hostrun_integration::trace::{Fault, Trace, changes_files};
+use hostrun_integration::{Stage, on_stage_of_hostrun};
+use nix::errno::Errno;
+use nix::libc;
 use serde_json::Value;
 
 /// `make test` tries one step of so many, another one for each fault; `make test-long` tries all.
@@ -20,79 +24,33 @@ fn stride() -> usize {
     }
 }
 
-/// What strace does to a call, and whether only to those on files.
-const FAULTS: [(&str, bool); 4] = [
-    ("signal=KILL", false),
-    ("error=ENOSPC", true),
-    ("error=EIO", true),
-    ("error=EINTR", true),
+/// What becomes of a call, and whether only of those on files.
+const FAULTS: [(Fault, bool); 4] = [
+    (Fault::Kill, false),
+    (Fault::Error(Errno::ENOSPC), true),
+    (Fault::Error(Errno::EIO), true),
+    (Fault::Error(Errno::EINTR), true),
 ];
 
-/// Calls that fail for a full or broken disk.
-const ON_FILES: [&str; 33] = [
-    "open",
-    "openat",
-    "openat2",
-    "read",
-    "pread64",
-    "write",
-    "pwrite64",
-    "writev",
-    "rename",
-    "renameat",
-    "renameat2",
-    "mkdir",
-    "mkdirat",
-    "rmdir",
-    "symlinkat",
-    "linkat",
-    "unlink",
-    "unlinkat",
-    "mknodat",
-    "fsync",
-    "syncfs",
-    "flock",
-    "fchmod",
-    "fchown",
-    "fchownat",
-    "fchmodat",
-    "utimensat",
-    "fsetxattr",
-    "getdents64",
-    "ftruncate",
-    "statfs",
-    "fstatfs",
-    "readlinkat",
-];
-
-/// A system call: its name, and the how many-th of that name it is.
-type Step = (String, usize);
-
-fn strace<'a>(words: &[&'a str]) -> Vec<&'a str> {
-    [&["taskset", "-c", "0", "strace", "-f", "-qq"], words].concat()
+/// Whether a call fails for a full or broken disk.
+fn is_on_files(call: c_long) -> bool {
+    let others = [
+        libc::SYS_open,
+        libc::SYS_openat,
+        libc::SYS_openat2,
+        libc::SYS_read,
+        libc::SYS_pread64,
+        libc::SYS_flock,
+        libc::SYS_getdents64,
+        libc::SYS_statfs,
+        libc::SYS_fstatfs,
+        libc::SYS_readlinkat,
+    ];
+    changes_files(call) || others.contains(&call)
 }
 
-fn steps(stage: &Stage, words: &[&str]) -> Result<Vec<Step>> {
-    let path = stage.dir().join("trace").to_string_lossy().into_owned();
-    let call = stage.call(words);
-    call.under(strace(&["-s", "0", "-o", &path])).run()?.ok()?;
-    let mut counts = BTreeMap::<String, usize>::new();
-    let text = fs::read_to_string(&path)?;
-    let lines = text.lines().filter_map(|line| line.split_once(' '));
-    let names = lines.filter_map(|(_pid, call)| call.trim().split_once('('));
-    let names = names.filter(|(name, _)| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
-    let step = |(name, _): (&str, &str)| {
-        let count = counts.entry(name.to_owned()).or_default();
-        *count += 1;
-        (name.to_owned(), *count)
-    };
-    Ok(names.map(step).collect())
-}
-
-fn with_fault(stage: &Stage, words: &[&str], fault: &str, step: &Step) -> Result<Outcome> {
-    let inject = format!("inject={}:{fault}:when={}", step.0, step.1);
-    let wrapper = strace(&["-o", "/dev/null", "-e", &inject]);
-    stage.call(words).under(wrapper).run()
+fn trace(stage: &Stage, words: &[&str]) -> Trace {
+    Trace::of(stage.call(words).words()).after(["taskset", "-c", "0"])
 }
 
 fn run(words: &[&str]) -> Result<()> {
@@ -179,19 +137,18 @@ struct Ends {
 
 impl Ends {
     /// Ends well, with one line that says why not, or by the kill.
-    fn count(&mut self, out: &Outcome, fault: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
-        match out.code() {
+    fn count(&mut self, code: i32, told: &str, done: impl Fn() -> Result<bool>) -> Result<()> {
+        match code {
             0 => {
                 self.done += 1;
                 ensure!(done()?, "it says it is done and it is not");
             }
             125 | 1 => {
                 self.refused += 1;
-                let told = out.stderr();
                 let told = told.lines().filter(|line| line.starts_with("hostrun: "));
                 ensure!(told.count() == 1, "no single line");
             }
-            _ if fault.contains("KILL") => self.killed += 1,
+            137 => self.killed += 1,
             code => bail!("exit code {code}"),
         }
         Ok(())
@@ -199,13 +156,11 @@ impl Ends {
 }
 
 /// The steps of a call that have their turn with one of the faults.
-fn chosen(steps: &[Step], fault: usize, on_files: bool) -> impl Iterator<Item = &Step> {
+fn chosen(steps: &[c_long], fault: usize, on_files: bool) -> impl Iterator<Item = (usize, c_long)> {
     let turn = move |index: usize| (index + 3 * fault).is_multiple_of(stride());
-    let fits = move |step: &Step| !on_files || ON_FILES.contains(&step.0.as_str());
-    let steps = steps.iter().enumerate();
-    steps
-        .filter(move |(index, step)| turn(*index) && fits(step))
-        .map(|(_, step)| step)
+    let fits = move |step: c_long| !on_files || is_on_files(step);
+    let steps = steps.iter().copied().enumerate();
+    steps.filter(move |(index, step)| turn(*index) && fits(*step))
 }
 
 /// One call with every fault at every step. `prepare` makes the store it is called on, `done` says
@@ -220,16 +175,22 @@ fn at_every_step(
         let (store, kept) = (shown(&stage.store()), shown(&stage.dir().join("kept")));
         fs::create_dir_all(&store)?;
         run(&["cp", "-a", &store, &kept])?;
-        let steps = steps(stage, &words)?;
+        let steps = trace(stage, &words).calls(|_| true)?;
+        let told = stage.dir().join("told");
         let mut ends = Ends::default();
         for (number, (fault, on_files)) in FAULTS.into_iter().enumerate() {
-            for step in chosen(&steps, number, on_files) {
+            for (index, call) in chosen(&steps, number, on_files) {
                 fs::remove_dir_all(&store)?;
                 run(&["cp", "-a", &kept, &store])?;
-                let out = with_fault(stage, &words, fault, step)?;
-                let ended = ends.count(&out, fault, || done(stage));
+                let traced = trace(stage, &words).errors_to(&told);
+                let code = traced.fault(index, fault)?.context("no end")?;
+                let told = fs::read_to_string(&told)?;
+                let ended = ends.count(code, &told, || done(stage));
                 ended.and_then(|()| is_whole(stage)).with_context(|| {
-                    format!("{words:?} with {fault} at {step:?}: {}", out.stderr())
+                    let all = steps.len();
+                    format!(
+                        "{words:?} with {fault:?} at step {index} of {all}, call {call}: {told}"
+                    )
                 })?;
             }
         }

@@ -94,7 +94,7 @@ pub(super) fn follow(root: Pid) -> Result<Counts> {
 }
 
 /// Lets a task run to its next stop. One that another thread ended meanwhile is told of by its end.
-fn go_on(pid: Pid, signal: impl Into<Option<Signal>>) -> Result<()> {
+pub(super) fn go_on(pid: Pid, signal: impl Into<Option<Signal>>) -> Result<()> {
     match ptrace::syscall(pid, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -102,7 +102,7 @@ fn go_on(pid: Pid, signal: impl Into<Option<Signal>>) -> Result<()> {
 }
 
 /// The next news of what is left when the command has ended, if it comes soon.
-fn rest() -> Result<Option<WaitStatus>> {
+pub(super) fn rest() -> Result<Option<WaitStatus>> {
     let end = Instant::now() + REST;
     while Instant::now() < end {
         match wait(None, WaitPidFlag::WNOHANG)? {
@@ -113,14 +113,19 @@ fn rest() -> Result<Option<WaitStatus>> {
     Ok(None)
 }
 
+/// Whether an event says that a task has another one made.
+pub(super) fn is_birth(event: i32) -> bool {
+    let made = [
+        ptrace::Event::PTRACE_EVENT_CLONE,
+        ptrace::Event::PTRACE_EVENT_FORK,
+        ptrace::Event::PTRACE_EVENT_VFORK,
+    ];
+    made.into_iter().any(|kind| kind as i32 == event)
+}
+
 impl Tally {
     /// How many tasks more there are.
     fn event(&mut self, pid: Pid, event: i32) -> usize {
-        let made = [
-            ptrace::Event::PTRACE_EVENT_CLONE,
-            ptrace::Event::PTRACE_EVENT_FORK,
-            ptrace::Event::PTRACE_EVENT_VFORK,
-        ];
         if event == Event::Exec as i32 {
             self.counts.programs += 1;
             self.movers.retain(|(task, _)| *task != pid);
@@ -129,7 +134,7 @@ impl Tally {
             if self.root == Some(pid) {
                 self.counts.peak = peak(pid);
             }
-        } else if made.into_iter().any(|kind| kind as i32 == event) {
+        } else if is_birth(event) {
             self.counts.tasks += 1;
             return 1;
         }
