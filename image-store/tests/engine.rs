@@ -30,7 +30,7 @@ fn the_embedders_example_brings_an_image_in_mounts_it_and_leaves_nothing() {
     ];
     let layout = Layout::with_image(&dir.path().join("app"), &layers);
     let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples/embed");
+    let program = test.ancestors().nth(2).unwrap().join("examples/engine");
     assert!(program.exists(), "run `make examples`");
     let out = Command::new(&program)
         .arg(dir.path().join("engine"))

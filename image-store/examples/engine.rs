@@ -1,7 +1,7 @@
 //! An engine of one file: brings an image in, makes a container of it, and mounts its root.
 //!
 //! ```console
-//! # cargo run --example embed -- /var/lib/engine oci:./app:v1
+//! # cargo run --example engine -- /var/lib/engine oci:./app:v1
 //! ```
 //!
 //! Nothing is left behind: the mount is attached nowhere, the container and the image are removed.
