@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::runtime::Call;
+use hostrun_integration::trace::Trace;
 use hostrun_integration::{Stage, on_stage_of_hostrun};
+use nix::libc;
 use serde_json::Value;
 
 fn with_store(test: impl FnOnce(&Stage) -> Result<()>) -> Result<()> {
@@ -118,6 +120,27 @@ fn names_are_given_taken_and_go_back() -> Result<()> {
         ok(stage, &["rmi", "-f", &short])?;
         assert_eq!(json(stage, &["images"])?.len(), 1);
         ok(stage, &["rmi", "-f", "nothing"])?;
+        Ok(())
+    })
+}
+
+/// However large the image and slow the disk: two syncs with something to write, and one without.
+#[test]
+fn a_removal_waits_for_the_disk_three_times() -> Result<()> {
+    with_store(|stage| {
+        import(stage, "one", "app:1")?;
+        let rmi = stage.call(["rmi", "app:1"]);
+        let syncs = |call| {
+            let syncs = [
+                libc::SYS_fsync,
+                libc::SYS_fdatasync,
+                libc::SYS_syncfs,
+                libc::SYS_sync,
+            ];
+            syncs.contains(&call)
+        };
+        let syncs = Trace::of(rmi.words()).calls(syncs)?;
+        ensure!(syncs == [libc::SYS_fsync; 3], "{syncs:?}");
         Ok(())
     })
 }

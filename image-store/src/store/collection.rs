@@ -98,6 +98,7 @@ impl Store {
             self.own.images.unlink(&id.file_name())?;
         }
         let gone = self.drop_unused()?;
+        self.own.images.sync()?;
         Ok(Collected {
             images,
             layers: gone.layers,

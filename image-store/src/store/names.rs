@@ -62,7 +62,7 @@ impl Store {
             file: folder.stage(&name, &record::encode(&generation)?, work)?,
             link: folder.stage_link(CURRENT, &name, work)?,
             old: numbers.into_iter().take(old).collect(),
-            _lock: lock,
+            lock,
         }))
     }
 
@@ -99,17 +99,24 @@ pub(super) struct StagedNames<'a> {
     link: Staged<'a>,
     /// Generations nobody goes back to any more.
     old: Vec<u64>,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl StagedNames<'_> {
     /// Makes them hold, in one step, and makes that last.
-    pub(super) fn commit(self, work: &Workspace) -> Result<()> {
+    pub(super) fn commit(mut self, work: &Workspace) -> Result<()> {
+        let (store, old) = (self.store, std::mem::take(&mut self.old));
+        let _names = self.place(work)?;
+        store.own.generations.sync()?;
+        // The next collection finds what they kept.
+        store.forget(old)
+    }
+
+    /// Makes them hold, in one step; the directory still has to be synced.
+    pub(super) fn place(self, work: &Workspace) -> Result<Lock> {
         self.file.place(work)?;
         self.link.place(work)?;
-        self.store.own.generations.sync()?;
-        // The next collection finds what they kept.
-        self.store.forget(self.old)
+        Ok(self.lock)
     }
 }
 

@@ -1,7 +1,9 @@
 //! Taking images away: names first, then the image, then what nobody uses any more.
 //!
 //! A cut between two steps leaves something unused, never a name without an image or an image
-//! without its layers. Garbage collection will use the same order over the whole store.
+//! without its layers: file systems commit in the order things were done in, but for directories that are
+//! synced by themselves, and under the exclusive lock nobody syncs one out of turn. So two syncs at the
+//! end do for all steps. Garbage collection has the same order over the whole store.
 
 use std::collections::BTreeSet;
 
@@ -55,10 +57,11 @@ impl Store {
                     ),
                     Err(_) => error,
                 })?;
-        self.untag(&names)?;
-        self.forget_image(&found.id)?;
+        self.with_spare(|| self.unname(&names, &found.id))?;
         self.own.images.unlink(&record.config.file_name())?;
         let gone = self.with_spare(|| self.drop_unused())?;
+        self.own.generations.sync()?;
+        self.own.images.sync()?;
         Ok(Removed {
             untagged: names,
             image: Some(found.id),
@@ -77,8 +80,17 @@ impl Store {
         })
     }
 
-    /// Nobody can go back to a time whose images are gone.
-    fn forget_image(&self, id: &Digest) -> Result<()> {
+    /// Takes all names of an image away, and the generations that knew it: nobody can go back to a
+    /// time whose images are gone. It does not last so far.
+    fn unname(&self, gone: &[Reference], id: &Digest) -> Result<()> {
+        let work = Workspace::new(&self.tmp)?;
+        let staged = self.stage_names(Change::Remove, &work, |names| {
+            names.retain(|name, _| !gone.contains(name));
+        })?;
+        let _names = match staged {
+            Some(staged) => staged.place(&work)?,
+            None => self.lock_names()?,
+        };
         let mut numbers = Vec::new();
         for number in self.own.numbers()? {
             match self.own.generation_of(number) {
@@ -90,12 +102,7 @@ impl Store {
                 _ => {}
             }
         }
-        if numbers.is_empty() {
-            return Ok(());
-        }
-        let _names = self.lock_names()?;
-        self.forget(numbers)?;
-        self.own.generations.sync()
+        self.forget(numbers)
     }
 
     fn refuse_leased(&self, text: &str, id: &Digest) -> Result<()> {
@@ -113,7 +120,8 @@ impl Store {
     }
 
     /// Takes layers and blobs that no image uses out of sight. Only under the exclusive lock: a
-    /// load that commits counts on layers its image does not name yet.
+    /// load that commits counts on layers its image does not name yet. Before the lock goes, `images`
+    /// must be synced: a layer must not be missing while its image is there.
     pub(super) fn drop_unused(&self) -> Result<Gone> {
         let mut used: BTreeSet<Digest> = BTreeSet::new();
         for id in self.own.image_ids()? {
@@ -122,8 +130,6 @@ impl Store {
             used.extend(record.manifest);
             used.insert(id);
         }
-        // Images first, and for good: a layer must not be missing while its image is there.
-        self.own.images.sync()?;
         let trash = Workspace::new(&self.trash)?;
         let mut gone = Gone::default();
         for layer in self.own.layer_ids()? {
