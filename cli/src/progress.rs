@@ -92,7 +92,11 @@ impl Board {
                 size,
             } => self.moved("sending", digest.short(), bytes, size),
             Progress::Elsewhere { digest } => {
-                self.event("waiting", digest.short(), "another pull fetches it");
+                self.event(
+                    "waiting",
+                    digest.short(),
+                    "another pull or load has it in work",
+                );
             }
             Progress::There { digest } => {
                 self.event("there", digest.short(), "the registry has it");

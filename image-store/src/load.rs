@@ -129,9 +129,9 @@ pub enum Progress<'a> {
         /// How long it is.
         size: u64,
     },
-    /// Another pull fetches this blob; it is waited for.
+    /// Another pull fetches this blob, or another load unpacks this layer; it is waited for.
     Elsewhere {
-        /// The blob.
+        /// The blob, or the layer's diffID.
         digest: &'a Digest,
     },
     /// The registry is asked again after a pause.

@@ -16,9 +16,11 @@ mod fixture;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 
 use fixture::{Host, Layer, Layout, Tar, is_root};
-use hostrun_image_store::{ErrorKind, LoadOptions, RootOptions};
+use hostrun_image_store::{ErrorKind, LoadOptions, Progress, RootOptions};
 use rustix::fs::{Mode, OFlags};
 
 fn read(root: &OwnedFd, path: &str) -> Result<String, rustix::io::Errno> {
@@ -221,13 +223,13 @@ fn leftovers_of_a_crash_are_swept_and_other_formats_refused() {
         std::fs::create_dir_all(host.path("lib/store").join(name)).unwrap();
     }
     let layout = Layout::with_image(&host.path("web"), &three_layers());
-    let seen = std::sync::Arc::new(std::sync::Mutex::new((0, 0)));
-    let count = std::sync::Arc::clone(&seen);
+    let seen = Arc::new(Mutex::new((0, 0)));
+    let count = Arc::clone(&seen);
     let options = LoadOptions::default().with_progress(move |progress| {
         let mut seen = count.lock().unwrap();
         match progress {
-            hostrun_image_store::Progress::LayerStarted { known: false, .. } => seen.0 += 1,
-            hostrun_image_store::Progress::LayerDone { .. } => seen.1 += 1,
+            Progress::LayerStarted { known: false, .. } => seen.0 += 1,
+            Progress::LayerDone { .. } => seen.1 += 1,
             _ => {}
         }
     });
@@ -246,6 +248,50 @@ fn leftovers_of_a_crash_are_swept_and_other_formats_refused() {
     fixture::assert_one_line(&error);
     let error = hostrun_image_store::Store::open(&host.path("canary")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
+}
+
+/// The first load goes on when the second has begun to wait: in between, both want the same layers.
+#[test]
+fn two_loads_at_once_unpack_each_layer_once() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let layout = Layout::with_image(&host.path("web"), &three_layers());
+    let unpacked = Arc::new(AtomicUsize::new(0));
+    let (begun, has_begun) = mpsc::sync_channel(16);
+    let (waits, is_awaited) = mpsc::sync_channel(16);
+    let is_awaited = Mutex::new(is_awaited);
+    let counter = Arc::clone(&unpacked);
+    let first = LoadOptions::default().with_progress(move |progress| {
+        if let Progress::LayerStarted { known: false, .. } = progress {
+            counter.fetch_add(1, Ordering::Relaxed);
+            begun.try_send(()).unwrap();
+            let patience = std::time::Duration::from_secs(20);
+            is_awaited.lock().unwrap().recv_timeout(patience).ok();
+        }
+    });
+    let counter = Arc::clone(&unpacked);
+    let second = LoadOptions::default().with_progress(move |progress| match progress {
+        Progress::LayerStarted { known: false, .. } => {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Progress::Elsewhere { .. } => (0..3).for_each(|_| waits.try_send(()).unwrap()),
+        _ => {}
+    });
+    let source = layout.source();
+    std::thread::scope(|scope| {
+        let store = || hostrun_image_store::Store::open(&host.path("lib")).unwrap();
+        let (one, two) = (store(), store());
+        let source = &source;
+        scope.spawn(move || one.load(source, &first).unwrap());
+        has_begun.recv().unwrap();
+        scope.spawn(move || two.load(source, &second).unwrap());
+    });
+    assert_eq!(unpacked.load(Ordering::Relaxed), 3);
+    host.assert_clean();
+    let left = std::fs::read_dir(host.path("lib/store/partial")).unwrap();
+    assert_eq!(left.count(), 0, "in partial");
 }
 
 /// Loads, removals and containers at once: everything ends whole, nothing is left.

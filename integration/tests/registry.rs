@@ -856,7 +856,10 @@ fn a_pull_takes_over_from_one_that_dies() -> Result<()> {
             .call(["pull", "--progress=json", PLAIN, &name])
             .spawn()?;
         let end = Instant::now() + Duration::from_secs(10);
-        while !second.stderr().contains("another pull fetches it") {
+        while !second
+            .stderr()
+            .contains("another pull or load has it in work")
+        {
             ensure!(
                 Instant::now() < end,
                 "it does not wait: {}",

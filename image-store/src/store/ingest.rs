@@ -16,6 +16,7 @@ use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
 use super::marks::mark_name;
 use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
+use super::turns::Turns;
 use super::workspace::Workspace;
 use crate::blobs::Blobs;
 use crate::candidate::{Blob, Candidate, LayerBlob};
@@ -32,6 +33,8 @@ pub(super) struct Ingest<'a> {
     pub(super) blobs: &'a Blobs,
     pub(super) options: &'a LoadOptions,
     pub(super) work: Workspace,
+    /// Of a load from files: the layers that are ours to unpack. A pull has such turns with blobs.
+    pub(super) turns: Turns,
 }
 
 /// A layer ready to be renamed into place.
@@ -50,11 +53,13 @@ impl<'a> Ingest<'a> {
         options: &'a LoadOptions,
     ) -> Result<Self> {
         let work = Workspace::new(&store.tmp)?;
+        let turns = Turns::new(store.partial()?);
         Ok(Self {
             store,
             blobs,
             options,
             work,
+            turns,
         })
     }
 
@@ -63,10 +68,9 @@ impl<'a> Ingest<'a> {
         let mut fresh = Vec::new();
         let _lock = loop {
             let awaited = self.layers(&candidate.layers, &mut fresh)?;
-            if let (Some(layer), Blobs::Registry(arrivals)) = (awaited, self.blobs) {
+            if let Some(layer) = awaited {
                 self.hand_in(&mut fresh)?;
-                arrivals.release();
-                arrivals.wait_for(layer)?;
+                self.wait_for(layer)?;
                 continue;
             }
             if let Blobs::Registry(arrivals) = self.blobs {

@@ -23,6 +23,7 @@ mod spare;
 mod sums;
 mod tasks;
 mod tree;
+mod turns;
 mod verification;
 mod workspace;
 

@@ -1,18 +1,15 @@
 //! Images come in from a registry: [`Store::pull`].
 //!
-//! Each blob is fetched once, however many pulls want it: who fetches one holds a lock on its file in
-//! `partial/` until its layer can be seen. Nobody waits for another while holding what others may wait
-//! for: what is done is put into the store first. So two pulls that share layers never wait for each
-//! other at once.
+//! Each blob is fetched once, however many pulls want it: `turns`.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::AtFlags;
 
 use super::Store;
 use super::disk::Folder;
+use super::turns::{Turn, Turns};
 use crate::blobs::{Blobs, Bytes};
 use crate::candidate::{Blob, Candidate, LayerBlob, Wish};
 use crate::digest::Digest;
@@ -47,14 +44,13 @@ impl Store {
     /// # Errors
     /// As [`Store::load`], and `Network`.
     pub fn pull(&self, registry: &Registry, options: &LoadOptions) -> Result<Image> {
-        let folder = Arc::new(self.partial()?);
+        let folder = self.partial()?;
         drop_partial(&folder, Some(KEPT_FOR))?;
         let name = registry.image().to_string();
         let find = |wish: &Wish<'_>| {
             let arrivals = Arrivals {
                 registry: registry.clone(),
-                folder,
-                claims: Mutex::default(),
+                turns: Turns::new(folder),
                 reporter: options.reporter().clone(),
             };
             let (blobs, candidate) = arrivals.find(wish)?;
@@ -108,19 +104,11 @@ fn drop_partial(folder: &Folder, age: Option<Duration>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a blob is ours to fetch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    Ours,
-    Others,
-}
-
 /// The blobs of an image of a registry.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
     registry: Registry,
-    folder: Arc<Folder>,
-    claims: Mutex<BTreeMap<Digest, Arc<Claim>>>,
+    turns: Turns,
     reporter: Reporter,
 }
 
@@ -164,12 +152,8 @@ impl Arrivals {
         });
     }
 
-    fn claims(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Arc<Claim>>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn claim_of(&self, layer: &LayerBlob) -> Option<Arc<Claim>> {
-        self.claims().get(layer.digest.as_ref()?).cloned()
+        self.turns.of(layer.digest.as_ref()?)
     }
 
     /// Reads a manifest, or a configuration.
@@ -202,29 +186,18 @@ impl Arrivals {
 
     /// Makes a blob ours to fetch, unless another pull fetches it.
     pub(super) fn claim(&self, layer: &LayerBlob) -> Result<Turn> {
-        let Some(digest) = &layer.digest else {
-            return Ok(Turn::Ours);
-        };
-        let mut claims = self.claims();
-        if claims.contains_key(digest) {
-            return Ok(Turn::Ours);
-        }
-        match Claim::try_take(&self.folder, digest, layer.size)? {
-            Some(claim) => {
-                claims.insert(digest.clone(), Arc::new(claim));
-                Ok(Turn::Ours)
-            }
-            None => Ok(Turn::Others),
+        match &layer.digest {
+            Some(digest) => self.turns.take(digest, layer.size),
+            None => Ok(Turn::Ours),
         }
     }
 
-    /// Waits for the other pull. Nothing may be held that it could wait for.
+    /// Gives up what is ours, and waits for the other pull.
     pub(super) fn wait_for(&self, layer: &LayerBlob) -> Result<()> {
-        let Some(digest) = &layer.digest else {
-            return Ok(());
-        };
-        self.reporter.report(&Progress::Elsewhere { digest });
-        Claim::wait(&self.folder, digest, layer.size)
+        match &layer.digest {
+            Some(digest) => self.turns.wait(digest, layer.size, &self.reporter),
+            None => Ok(()),
+        }
     }
 
     /// Does with a layer what is to be done, and once more where it went wrong with a beginning that an
@@ -260,12 +233,7 @@ impl Arrivals {
 
     /// All layers are unpacked: the blobs need not get to the disk.
     pub(super) fn clear_all(&self) -> Result<()> {
-        self.claims().values().try_for_each(|claim| claim.clear())
-    }
-
-    /// Lets others have what was ours.
-    pub(super) fn release(&self) {
-        self.claims().clear();
+        self.turns.clear_all()
     }
 }
 

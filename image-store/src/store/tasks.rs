@@ -4,7 +4,7 @@ use super::bench::{Bench, ENTER, Manner, Product, Tale, Task, label};
 use super::disk::Folder;
 use super::ingest::{Fresh, Ingest};
 use super::marks::mark_name;
-use super::pull::Turn;
+use super::turns::Turn;
 use crate::blobs::Blobs;
 use crate::candidate::LayerBlob;
 use crate::digest::Digest;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 4;
 impl Ingest<'_> {
     /// Verifies every layer and unpacks those the store does not have, side by side, the largest
     /// first: so no large one is left for the end, when the other processors have nothing to do.
-    /// Tells one that somebody else fetches, if there is any: then that is to be waited for.
+    /// Tells one that somebody else has in work, if there is any: then that is to be waited for.
     pub(super) fn layers<'l>(
         &self,
         layers: &'l [LayerBlob],
@@ -30,16 +30,20 @@ impl Ingest<'_> {
         let mut tasks: Vec<Task<'_>> = Vec::new();
         let mut awaited = None;
         for layer in layers {
-            let manner = self.manner(layer, &tasks, fresh)?;
-            if let Blobs::Registry(arrivals) = self.blobs {
-                let same = |task: &Task<'_>| task.layer.is_same_blob(layer);
-                if tasks.iter().any(same) || self.needs_no_fetch(layer, fresh)? {
-                    continue;
-                }
-                if arrivals.claim(layer)? == Turn::Others {
+            if self.is_left_out(layer, &tasks, fresh)? {
+                continue;
+            }
+            let mut manner = self.manner(layer, &tasks, fresh)?;
+            if manner == Manner::New || self.is_pull() {
+                if self.claim(layer)? == Turn::Others {
                     awaited = Some(layer);
                     continue;
                 }
+                // Whoever had it may have ended well between the look and the claim.
+                if self.is_left_out(layer, &tasks, fresh)? {
+                    continue;
+                }
+                manner = self.manner(layer, &tasks, fresh)?;
             }
             tasks.push(self.task(layer, manner)?);
         }
@@ -61,6 +65,34 @@ impl Ingest<'_> {
             }
         }
         Ok(awaited)
+    }
+
+    fn is_pull(&self) -> bool {
+        matches!(self.blobs, Blobs::Registry(_))
+    }
+
+    fn claim(&self, layer: &LayerBlob) -> Result<Turn> {
+        match self.blobs {
+            Blobs::Registry(arrivals) => arrivals.claim(layer),
+            // By the layer, not its blob: a load never waits for a network.
+            _ => self.turns.take(&layer.diff_id, layer.size),
+        }
+    }
+
+    /// Waits for whoever has a layer in work, and holds nothing meanwhile.
+    pub(super) fn wait_for(&self, layer: &LayerBlob) -> Result<()> {
+        if let Blobs::Registry(arrivals) = self.blobs {
+            return arrivals.wait_for(layer);
+        }
+        let reporter = self.options.reporter();
+        self.turns.wait(&layer.diff_id, layer.size, reporter)
+    }
+
+    /// A blob that need not come again.
+    fn is_left_out(&self, layer: &LayerBlob, tasks: &[Task<'_>], fresh: &[Fresh]) -> Result<bool> {
+        let same = |task: &Task<'_>| task.layer.is_same_blob(layer);
+        let is_coming = tasks.iter().any(same);
+        Ok(self.is_pull() && (is_coming || self.needs_no_fetch(layer, fresh)?))
     }
 
     fn manner(&self, layer: &LayerBlob, tasks: &[Task<'_>], fresh: &[Fresh]) -> Result<Manner> {
