@@ -99,6 +99,15 @@ impl Instant {
         })
     }
 
+    /// So long before.
+    pub(crate) fn before(self, span: Duration) -> Self {
+        let since = Duration::new(self.seconds, self.nanos).saturating_sub(span);
+        Self {
+            seconds: since.as_secs(),
+            nanos: since.subsec_nanos(),
+        }
+    }
+
     /// The time from this point to a later one; zero if it is not later.
     pub(crate) fn until(self, later: Self) -> Duration {
         Duration::new(later.seconds, later.nanos)

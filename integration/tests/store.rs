@@ -160,10 +160,18 @@ fn lists_are_filtered_as_docker_filters_them() -> Result<()> {
             ("dangling=false", 3),
             ("label=content", 4),
             ("label=content=two", 1),
+            ("label!=content", 0),
+            ("label!=content=two", 3),
+            // they were made just now
+            ("until=1h", 0),
+            ("until=2024-01-01", 0),
+            ("until=4000000000", 4),
         ] {
             let listed = json(stage, &["images", "-f", filter])?;
             assert_eq!(listed.len(), count, "{filter}");
         }
+        let either = ["images", "-f", "reference=app:1", "-f", "reference=other*"];
+        assert_eq!(json(stage, &either)?.len(), 2);
         assert_eq!(json(stage, &["images", "app"])?.len(), 2);
         ensure!(stage.call(["images", "-f", "x=y"]).run()?.code() == 125);
         let steps = json(stage, &["history", "app:1"])?;

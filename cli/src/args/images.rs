@@ -126,7 +126,8 @@ pub(crate) struct Images {
     /// Also digests of manifests
     #[arg(long)]
     pub(crate) digests: bool,
-    /// Only these: dangling=true|false, label=KEY[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE
+    /// Only these: dangling=true|false, label=KEY[=VALUE], label!=KEY[=VALUE], reference=PATTERN,
+    /// before=IMAGE, since=IMAGE, until=TIME
     #[arg(short = 'f', long, value_name = "KEY=VALUE")]
     pub(crate) filter: Vec<Filter>,
     /// How to write the list

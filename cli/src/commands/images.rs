@@ -60,10 +60,21 @@ fn selected(store: &Store, args: &Images) -> Result<Vec<Image>> {
         images.retain(|image| match filter {
             Filter::Dangling(yes) => image.names().is_empty() == *yes,
             Filter::Label(key, value) => has_label(image, key, value.as_deref()),
-            Filter::Reference(pattern) => is_called(image, pattern),
+            Filter::NoLabel(key, value) => !has_label(image, key, value.as_deref()),
+            // all at once, below
+            Filter::Reference(_) => true,
             Filter::Before(_) => built(image) < at,
             Filter::Since(_) => built(image) > at,
+            Filter::Until(time) => built(image).is_some_and(|built| built < *time),
         });
+    }
+    let pattern = |filter: &Filter| match filter {
+        Filter::Reference(pattern) => Some(pattern.clone()),
+        _ => None,
+    };
+    let patterns: Vec<String> = args.filter.iter().filter_map(pattern).collect();
+    if !patterns.is_empty() {
+        images.retain(|image| patterns.iter().any(|pattern| is_called(image, pattern)));
     }
     if let Some(name) = &args.name {
         images.retain(|image| is_called(image, name));

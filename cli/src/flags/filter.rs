@@ -1,5 +1,7 @@
 //! `--filter KEY=VALUE` of image lists, with docker's keys.
 
+use super::duration::duration;
+use crate::clock::{self, Instant};
 use std::str::FromStr;
 
 /// What an image must be to be listed.
@@ -9,12 +11,16 @@ pub(crate) enum Filter {
     Dangling(bool),
     /// A label it has, perhaps with this value.
     Label(String, Option<String>),
-    /// A pattern one of its names fits.
+    /// A label it has not, or not with this value.
+    NoLabel(String, Option<String>),
+    /// A pattern one of its names fits; of several, one.
     Reference(String),
     /// An image that was built later.
     Before(String),
     /// An image that was built earlier.
     Since(String),
+    /// A point in time it was built before.
+    Until(Instant),
 }
 
 impl FromStr for Filter {
@@ -27,20 +33,45 @@ impl FromStr for Filter {
         match (key, value) {
             ("dangling", "true" | "1") => Ok(Self::Dangling(true)),
             ("dangling", "false" | "0") => Ok(Self::Dangling(false)),
-            ("label", label) if !label.is_empty() => Ok(match label.split_once('=') {
-                Some((key, value)) => Self::Label(key.to_owned(), Some(value.to_owned())),
-                None => Self::Label(label.to_owned(), None),
-            }),
+            ("label" | "label!", label) if !label.is_empty() => {
+                let (label, value) = match label.split_once('=') {
+                    Some((label, value)) => (label.to_owned(), Some(value.to_owned())),
+                    None => (label.to_owned(), None),
+                };
+                Ok(match key {
+                    "label" => Self::Label(label, value),
+                    _ => Self::NoLabel(label, value),
+                })
+            }
             ("reference", pattern) if !pattern.is_empty() => {
                 Ok(Self::Reference(pattern.to_owned()))
             }
-            ("before" | "until", image) if !image.is_empty() => Ok(Self::Before(image.to_owned())),
+            ("before", image) if !image.is_empty() => Ok(Self::Before(image.to_owned())),
             ("since" | "after", image) if !image.is_empty() => Ok(Self::Since(image.to_owned())),
+            ("until", time) => point_in_time(time).map(Self::Until),
             _ => Err(format!(
-                "'{text}' is not dangling=true|false, label=, reference=, before= or since="
+                "'{text}' is not dangling=true|false, label=, label!=, reference=, before=, since= or until="
             )),
         }
     }
+}
+
+/// As docker's users write one: seconds since 1970, how long ago, or a date, perhaps with a time, which is
+/// in UTC where it does not say in what zone.
+fn point_in_time(text: &str) -> Result<Instant, String> {
+    let seconds = text.split_once('.').map_or(text, |(seconds, _)| seconds);
+    if let Ok(seconds) = seconds.parse() {
+        return Ok(clock::since_epoch(seconds));
+    }
+    if let Ok(span) = duration(text) {
+        return Ok(clock::now().before(span));
+    }
+    let ends = ["", "Z", ":00Z", "T00:00:00Z"];
+    let mut read = ends
+        .iter()
+        .filter_map(|end| Instant::parse(&format!("{text}{end}")));
+    read.next()
+        .ok_or_else(|| format!("'{text}' is no point in time: write 24h, 2026-01-02 or 1767312000"))
 }
 
 /// Whether a name fits a pattern in which `*` stands for anything but `/`, and `?` for one such
@@ -89,6 +120,29 @@ mod tests {
         assert_eq!(parse("reference=a*"), Ok(Filter::Reference("a*".into())));
         for wrong in ["", "dangling", "dangling=x", "label=", "name=x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn points_in_time_are_written_in_many_ways() {
+        let written = |text| point_in_time(text).map(Instant::to_rfc3339_seconds);
+        for text in [
+            "1767312000",
+            "1767312000.5",
+            "2026-01-02",
+            "2026-01-02T00:00",
+            "2026-01-02T00:00:00",
+            "2026-01-02T01:00:00+01:00",
+        ] {
+            assert_eq!(
+                written(text).as_deref(),
+                Ok("2026-01-02T00:00:00Z"),
+                "{text}"
+            );
+        }
+        assert!(point_in_time("1h30m").unwrap() < clock::now());
+        for wrong in ["", "yesterday", "2026-13-01", "-1h"] {
+            assert!(point_in_time(wrong).is_err(), "{wrong}");
         }
     }
 
