@@ -6,6 +6,7 @@
 TARGET     := x86_64-unknown-linux-musl
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 HOSTRUN    := $(TARGET_DIR)/$(TARGET)/release/hostrun
+SHIM       := $(TARGET_DIR)/$(TARGET)/release/containerd-shim-hostrun-v1
 # always of the whole workspace: a part of it asks for other features of the same dependencies, and
 # they would be built once more for each part
 # told: a failure ends with the tests that failed, right above the line make says it in
@@ -27,6 +28,8 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
 ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
+# what tests of the shim start
+export HOSTRUN_SHIM := $(SHIM)
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images bench-pulls
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
@@ -40,8 +43,8 @@ help: ## what can be made
 setup: ## install what is missing (apt packages, Rust toolchain); nothing when all is there
 	@integration/setup
 
-build: ## the static release binaries: hostrun, and the one that talks to registries
-	cargo build --locked --release --target $(TARGET) -p hostrun -p hostrun-remote
+build: ## the static release binaries: hostrun, the one that talks to registries, and containerd's shim
+	cargo build --locked --release --target $(TARGET) -p hostrun -p hostrun-remote -p hostrun-shim
 
 examples: ## the programs that show how the library is used
 	cargo build --locked --workspace --target $(TARGET) --examples

@@ -1,7 +1,9 @@
 //! Signals by name or number.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{At, Error, ErrorKind, Result};
+use crate::running::send;
 use nix::sys::signal::Signal as Named;
+use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 
 /// A signal number, 1 to 64, as in `signal(7)`; 0 reaches nobody and only asks whether somebody is there.
@@ -47,9 +49,26 @@ impl Signal {
         }
     }
 
+    /// By its number.
+    ///
+    /// # Errors
+    /// `InvalidSpec` for what is none.
+    pub fn of_number(number: u32) -> Result<Signal> {
+        Signal::parse(&number.to_string())
+    }
+
     /// The number.
     pub fn number(self) -> i32 {
         self.0
+    }
+
+    /// Sends it to the process of a pidfd, `pidfd_send_signal(2)`: for whoever keeps one of a container's
+    /// first process, and must reach it while others work on the container.
+    ///
+    /// # Errors
+    /// `NotFound` where the process has ended and was reaped.
+    pub fn send_to(self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        send(pidfd, self).at("signal", "a process")
     }
 }
 

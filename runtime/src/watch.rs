@@ -4,6 +4,7 @@
 use crate::cgroup::Watcher;
 use crate::container::Container;
 use crate::error::{At, Result};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// What happened in a container.
@@ -31,6 +32,12 @@ impl Watch {
     /// What the kernel answers to reading its files.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Event>> {
         self.watcher.next(timeout).at("watch", &self.name)
+    }
+
+    /// What becomes ready (`POLLPRI`) when a process is killed for want of memory; `None` without a memory
+    /// controller. For whoever waits for many things at once and then asks [`Watch::next`] without waiting.
+    pub fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.watcher.memory()
     }
 }
 

@@ -48,6 +48,11 @@ impl Cgroup {
 }
 
 impl Watcher {
+    /// `memory.events`, where there is one.
+    pub(crate) fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.as_ref().map(AsFd::as_fd)
+    }
+
     /// The next event; `None` when the time is over first.
     pub(crate) fn next(&mut self, timeout: Option<Duration>) -> Result<Option<Event>, Errno> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
