@@ -2,8 +2,11 @@
  *
  * A process so small that starting another costs next to nothing, and that leaves no trace in its
  * child's peak memory: the kernel counts that of the parent in until execve(2). It stays for the
- * whole benchmark, under SCHED_FIFO where it may: a runtime calls setsid(2), which puts the container
- * into a fresh autogroup, so niceness would not hold, the scheduling class does.
+ * whole benchmark, and starts commands under SCHED_FIFO where it may: a runtime calls setsid(2), which
+ * puts the container into a fresh autogroup, so niceness would not hold, the scheduling class does.
+ * Itself it is one step above them, or commands that wait for each other without sleeping, one for each
+ * processor, would keep it from ending them. With the word `normal` it leaves the scheduling alone, for
+ * commands that work with a daemon: that would have to wait for them.
  *
  * It says "fifo 0|1 cpuid NANOSECONDS" and then serves requests, each a line and that many bytes:
  *
@@ -45,7 +48,13 @@ struct job {
 
 static struct job jobs[MOST_JOBS];
 static char *words[MOST_WORDS], bytes[MOST_BYTES];
-static int null;
+static int null, fifo;
+
+static int run_at(int priority)
+{
+	struct sched_param param = {.sched_priority = priority};
+	return syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &param) == 0;
+}
 
 static uint64_t now(void)
 {
@@ -102,6 +111,8 @@ static void start(struct job *job)
 	/* the child borrows our memory until it executes: no page table is copied */
 	pid_t pid = vfork();
 	if (pid == 0) {
+		if (fifo)
+			run_at(1);
 		dup2(null, 0);
 		dup2(pipe[1], 1);
 		execvp(job->words[0], job->words);
@@ -237,11 +248,10 @@ static int cut(int count, size_t size)
 	return at == size;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	struct sched_param first = {.sched_priority = 1};
 	char line[128];
-	int fifo = syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &first) == 0;
+	fifo = (argc < 2 || strcmp(argv[1], "normal")) && run_at(2);
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		fail("PR_SET_CHILD_SUBREAPER");
 	null = open("/dev/null", O_RDONLY | O_CLOEXEC);

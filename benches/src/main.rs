@@ -104,7 +104,7 @@ fn say(text: &str) -> Result<()> {
 fn prepare(options: &Options, place: Place) -> Result<Bench> {
     let floor = place.native(&["floor", "inside"])?;
     let errors = place.dir().join("errors");
-    let spawner = Spawner::start(&place.native(&["spawn"])?, &[], &errors)?;
+    let spawner = Spawner::start(&place.native(&["spawn"])?, &errors)?;
     let mut subjects = Vec::new();
     for name in NAMES {
         match program(options, name) {

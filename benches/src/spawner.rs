@@ -49,14 +49,24 @@ pub(crate) struct Cost {
 }
 
 impl Spawner {
-    /// Starts it, directly or by a command that executes its arguments.
-    pub(crate) fn start(program: &Path, under: &[OsString], errors: &Path) -> Result<Spawner> {
-        let mut words = under.iter().map(OsString::as_os_str);
-        let mut command = Command::new(words.next().unwrap_or(program.as_os_str()));
-        command.args(words);
-        if !under.is_empty() {
-            command.arg(program);
-        }
+    /// Starts it, to run commands under `SCHED_FIFO` where that is allowed.
+    pub(crate) fn start(program: &Path, errors: &Path) -> Result<Spawner> {
+        Self::serve(Command::new(program), errors)
+    }
+
+    /// Starts it by a command that executes its arguments, and leaves the scheduling alone.
+    pub(crate) fn start_under(
+        under: &[OsString],
+        program: &Path,
+        errors: &Path,
+    ) -> Result<Spawner> {
+        let (first, words) = under.split_first().context("under no command")?;
+        let mut command = Command::new(first);
+        command.args(words).arg(program).arg("normal");
+        Self::serve(command, errors)
+    }
+
+    fn serve(mut command: Command, errors: &Path) -> Result<Spawner> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // appended to, so that it can be emptied while it is open
         let file = File::options().append(true).create(true).open(errors)?;

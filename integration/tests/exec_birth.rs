@@ -6,6 +6,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::host::{slow, wait_for};
+use hostrun_integration::runtime::Call;
 use hostrun_integration::{Bundle, Stage, on_stage_of_hostrun};
 use serde_json::json;
 
@@ -112,5 +113,36 @@ fn what_becomes_another_user_has_what_that_takes_and_nothing_else() -> Result<()
             .set("/process/noNewPrivileges", json!(false));
         let user = ["--user", "1000:1000"];
         shows_nothing_but(stage, &bundle, &user, CAP_SETGID_AND_SETUID)
+    })
+}
+
+/// Sends 200 descriptors to nobody, and keeps the socket: `sendmsg(2)`, laid out as `cmsg(3)` says.
+const KEEPER: &str = r#"use Socket; $| = 1;
+    socketpair(my $from, my $to, AF_UNIX, SOCK_STREAM, 0) or die;
+    my $rights = pack('Q l l l200', 816, 1, 1, (0) x 200);
+    my $part = pack('PQ', 'x', 1);
+    my $message = pack('QQ PQ PQ Q', 0, 0, $part, 1, $rights, length $rights, 0);
+    syscall(46, fileno $from, $message, 0) == 1 or die "sendmsg: $!";
+    print "ready\n"; sleep 600"#;
+
+/// The kernel counts descriptors in sockets by user, and root of every container without a user namespace
+/// is one user: a container that keeps many there must not keep others from being joined.
+#[test]
+fn descriptors_that_others_keep_in_sockets_do_not_stop_an_execution() -> Result<()> {
+    on_stage_of_hostrun("runc's process sends none by then", |stage| {
+        let container = stage.start(&stage.bundle()?.shell("sleep 600"))?;
+        let mut keeper = Call::new("perl".as_ref(), ["-e", KEEPER]).spawn()?;
+        keeper.wait_for("ready\n")?;
+        for id in ["0:0", "1000:1000"] {
+            let words = ["exec", "--user", id, &container.id, "/bin/echo", "inside"];
+            let call = stage.call(words).under(["prlimit", "--nofile=64:"]);
+            assert_eq!(call.run()?.ok()?, "inside\n");
+            let words = ["exec", "--user", id, &container.id, "/not/there"];
+            let call = stage.call(words).under(["prlimit", "--nofile=64:"]);
+            let out = call.run()?;
+            assert_eq!(out.code(), 255);
+            ensure!(out.stderr().contains("no such file"), "{}", out.stderr());
+        }
+        container.delete()
     })
 }

@@ -10,7 +10,7 @@ use hostrun_inside::{Failure, Said, byte};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A child that is parked or has become its program.
 #[derive(Debug)]
@@ -87,10 +87,11 @@ pub(crate) fn attend(
             Message::Said(text) => said = text,
             Message::Byte(byte::CONSOLE, Some(fd)) => console = Some(fd),
             Message::Byte(byte::LISTENER, Some(fd)) => listener = Some(fd),
-            Message::Byte(byte::CHILD, Some(pidfd)) => {
+            Message::Child(pid, pidfd) => {
                 // The first child only made the second, which is ours as well.
+                let second = Child::handed_over(pid, pidfd)?;
                 child.reap();
-                child = Child::new(pid_of(pidfd.as_fd())?, pidfd);
+                child = second;
                 on(Event::Replaced, &child)?;
             }
             Message::Failure(failure) => outcome = Some(Err(failure)),
@@ -120,6 +121,8 @@ enum Message {
     End,
     Byte(u8, Option<OwnedFd>),
     Failure(Failure),
+    /// The second child, which goes on in the place of the first.
+    Child(i32, Option<OwnedFd>),
     Asked(Asked),
     /// What a hook wrote that is about to be reported.
     Said(Vec<u8>),
@@ -155,6 +158,9 @@ fn receive(socket: BorrowedFd<'_>) -> Result<Message> {
     Ok(match (message, message.first_chunk()) {
         ([], _) => Message::End,
         ([byte::SAID, text @ ..], _) => Message::Said(text.to_vec()),
+        ([byte::CHILD, a, b, c, d], None) => {
+            Message::Child(i32::from_le_bytes([*a, *b, *c, *d]), fd)
+        }
         (_, Some(failure)) => Message::Failure(Failure::from_bytes(*failure)),
         ([kind, low, high], None) => Message::Asked(Asked {
             kind: *kind,
@@ -180,15 +186,6 @@ fn died(child: &mut Child) -> Error {
 fn has_executed(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     Stat::parse(&stat).is_some_and(|stat| stat.executed)
-}
-
-fn pid_of(pidfd: BorrowedFd<'_>) -> Result<i32> {
-    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let pid = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
-    pid.ok_or_else(|| Error::new(ErrorKind::System, "read pid from", path))
 }
 
 /// Hears of a parked child that was told its program whether it can be executed; false where the child

@@ -8,7 +8,9 @@ use crate::plan::namespaces::{Choice, Kind};
 use crate::prepare::Prepared;
 use crate::sys;
 use hostrun_inside::orders::{Orders, SecondClone};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A process that was cloned and follows its orders; killed and reaped when dropped, until it is
@@ -28,6 +30,28 @@ impl Child {
             pidfd: Some(pidfd),
             clones: false,
         }
+    }
+
+    /// One that our child made in our name, `CLONE_PARENT`.
+    ///
+    /// # Errors
+    /// Without a descriptor the number must still be a child of ours: it would be another process by
+    /// now if somebody else in this program had reaped it.
+    pub(crate) fn handed_over(pid: i32, pidfd: Option<OwnedFd>) -> Result<Child> {
+        if let Some(pidfd) = pidfd {
+            return Ok(Child::new(pid, pidfd));
+        }
+        let open = || {
+            let pidfd = pidfd_open(
+                Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?,
+                PidfdFlags::empty(),
+            )?;
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            waitid(WaitId::PidFd(pidfd.as_fd()), look)?;
+            Ok::<_, rustix::io::Errno>(pidfd)
+        };
+        let pidfd = open().at("find", "the container's first process")?;
+        Ok(Child::new(pid, pidfd))
     }
 
     /// To see whether it is alive.

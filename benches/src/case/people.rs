@@ -49,7 +49,7 @@ pub(super) fn measure(bench: &mut Bench) -> Result<Vec<Table>> {
         .flat_map(|(who, typist)| (0..typist.habits.len()).map(move |what| (who, what)))
         .collect();
     let names = typists.iter().flat_map(|typist| &typist.habits);
-    let title = format!("what a person types: `{TRUE}` in a loaded image");
+    let title = format!("what a person types: `{TRUE}` in a loaded image (no SCHED_FIFO)");
     let mut table = Table::new("typed", &title, names.map(|habit| habit.name));
     for round in 0..=bench.extent.long_rounds {
         for turn in bench.random.order(turns.len()) {
@@ -100,7 +100,7 @@ fn typist(
 ) -> Result<Typist> {
     let under = world.call::<&str>([]);
     let program = bench.place.dir().join("spawn");
-    let spawner = Spawner::start(&program, under.words(), &world.dir().join("errors"))?;
+    let spawner = Spawner::start_under(under.words(), &program, &world.dir().join("errors"))?;
     Ok(Typist {
         habits,
         spawner,

@@ -4,7 +4,7 @@ use crate::orders::{Fd, Join, Orders, SecondClone};
 use crate::report::{Failure, Step, byte};
 use crate::root;
 use crate::sources::Asked;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Sibling};
 
 /// Joins what is to be joined, and clones once more where the process must be born inside it.
 ///
@@ -67,11 +67,25 @@ fn clone_again(
                 crate::session::hide()
             }
         }
-        Some(pidfd) => {
+        Some(sibling) => {
             // The parent waits for the sibling from now on; this process has done its part.
-            sys::send_fd(orders.parent, byte::CHILD, pidfd).map_err(fail)?;
+            hand_over(orders.parent, sibling).map_err(fail)?;
             sys::exit(0)
         }
+    }
+}
+
+/// Tells the parent who goes on. We are in its pid namespace, so the number means the same to it.
+///
+/// Who has given up CAP_SYS_RESOURCE may not send a descriptor while processes of its user, in other
+/// containers perhaps, keep more of them under way than its limit of open files, `unix(7)`. The number
+/// does without: the parent has not reaped its child yet.
+fn hand_over(parent: Fd, sibling: Sibling) -> Result<i32, Errno> {
+    let [first, second, third, fourth] = sibling.pid.to_le_bytes();
+    let message = [byte::CHILD, first, second, third, fourth];
+    match sys::send_with_fd(parent, &message, sibling.pidfd) {
+        Err(Errno(libc::ETOOMANYREFS)) => sys::send(parent, &message),
+        other => other,
     }
 }
 

@@ -253,7 +253,8 @@ pub mod byte {
     pub const MAPPED: u8 = b'm';
     /// Room to parent: the terminal's master comes with this message.
     pub const CONSOLE: u8 = b'c';
-    /// Room to parent: a pidfd of the second child comes with this message.
+    /// Room to parent, with the second child's pid: it goes on in the first one's place. Its pidfd
+    /// comes with this message where it can.
     pub const CHILD: u8 = b'p';
     /// Room to parent, with the index of a mount ([`ROOT`](super::byte::ROOT) for the root): its
     /// source, please. Back comes the same byte, with a descriptor where the parent could get one.

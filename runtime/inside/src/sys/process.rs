@@ -41,8 +41,16 @@ pub(crate) fn unshare(flags: i32) -> Result<i32> {
     call!(libc::SYS_unshare, flags)
 }
 
+/// A process made by [`clone_sibling`].
+#[derive(Clone, Copy)]
+pub(crate) struct Sibling {
+    /// In the pid namespace of its maker.
+    pub(crate) pid: i32,
+    pub(crate) pidfd: Fd,
+}
+
 /// `clone3(2)` as a sibling, with a pidfd. `Ok(None)` in the new process.
-pub(crate) fn clone_sibling(flags: u64) -> Result<Option<Fd>> {
+pub(crate) fn clone_sibling(flags: u64) -> Result<Option<Sibling>> {
     let mut pidfd: i32 = -1;
     let own = (libc::CLONE_PARENT | libc::CLONE_PIDFD) as u64;
     // No CLONE_VM: both processes go on with memory of their own.
@@ -70,7 +78,10 @@ pub(crate) fn clone_sibling(flags: u64) -> Result<Option<Fd>> {
     };
     match made {
         0 => Ok(None),
-        _ => Ok(Some(Fd(pidfd))),
+        pid => Ok(Some(Sibling {
+            pid,
+            pidfd: Fd(pidfd),
+        })),
     }
 }
 
