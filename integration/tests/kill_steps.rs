@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hostrun_integration::runtime::PATIENCE;
-use hostrun_integration::{Bundle, Stage, cgroup, on_stage_of_hostrun};
+use hostrun_integration::{Bundle, Stage, cgroup, host, on_stage_of_hostrun};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use procfs::process::{Process, Syscall};
 use serde_json::{Value, json};
 
 /// `make test` tries one step of so many, another one in each verb; `make test-long` tries all.
@@ -211,4 +214,42 @@ fn a_container_is_created_or_started_when_start_is_killed_at_any_step() -> Resul
 #[test]
 fn delete_can_be_finished_when_it_is_killed_at_any_step() -> Result<()> {
     at_every_step("delete", "60", &["create"])
+}
+
+fn is_in(process: &Process, call: i64) -> bool {
+    let at = process.syscall();
+    matches!(at, Ok(Syscall::Blocked { syscall_number, .. }) if syscall_number == call)
+}
+
+/// Its creator was slow, and died before it wrote down whom it made.
+#[test]
+fn a_container_that_nobody_wrote_down_is_deleted_by_force() -> Result<()> {
+    on_stage_of_hostrun("its steps are its own", |stage| {
+        let bundle = stage.bundle()?.args(&["/bin/sleep", "60"]);
+        let dir = bundle.write()?.to_string_lossy().into_owned();
+        let id = stage.id();
+        let steps = steps(stage, &["create", "--bundle", &dir, &id])?;
+        force(stage, &bundle, &id)?;
+        let writes = steps.iter().filter(|(name, _)| name == "write").count();
+        let inject = format!("inject=write:delay_enter=60s:when={writes}");
+        let id = stage.id();
+        let words = ["create", "--bundle", &dir, &id];
+        let strace = ["strace", "-qq", "-o", "/dev/null", "-e", &inject];
+        let creation = stage.call(words).under(strace).spawn()?;
+        let (group, mut creator) = (bundle.cgroup()?, None);
+        host::wait_for("a process that waits to be started", || {
+            let procs = cgroup::read(&group, "cgroup.procs").unwrap_or_default();
+            let pid = procs.trim().parse().ok();
+            let process = pid.and_then(|pid| Process::new(pid).ok());
+            let waits = process.filter(|process| is_in(process, nix::libc::SYS_accept4));
+            creator = waits.and_then(|process| Some(process.stat().ok()?.ppid));
+            creator.is_some()
+        })?;
+        let creator = Pid::from_raw(creator.context("no creator")?);
+        kill(creator, Signal::SIGKILL)?;
+        // strace would wait for the end of the delay
+        kill(Pid::from_raw(creation.pid()), Signal::SIGKILL)?;
+        creation.wait()?;
+        force(stage, &bundle, &id)
+    })
 }

@@ -144,7 +144,13 @@ impl Container {
             };
             let emptied = cgroup.wait_empty(LOOK);
             let waited = matches!(&emptied, Err(error) if error.kind == CgroupErrorKind::TimedOut);
-            if !waited || Instant::now() >= deadline {
+            let late = Instant::now() >= deadline;
+            // Killed when its container stood, but before it wrote that there is one. The process there
+            // is ours: it has our socket.
+            if late && self.dismiss() {
+                cgroup.wait_empty(GONE)?;
+            }
+            if !waited || late {
                 // Written and ended while we waited, perhaps.
                 return self.find();
             }

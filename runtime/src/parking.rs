@@ -49,6 +49,13 @@ impl Container {
             && self.asked().is_ok_and(|answers| answers)
     }
 
+    /// Tells the process that waits behind our socket to end. Does one?
+    pub(crate) fn dismiss(&self) -> bool {
+        self.knock(SocketFlags::NONBLOCK)
+            .and_then(|socket| send(&socket, &[byte::LEAVE], SendFlags::NOSIGNAL))
+            .is_ok()
+    }
+
     /// Where the listening socket goes with its process, the connection is reset.
     fn asked(&self) -> rustix::io::Result<bool> {
         let socket = self.knock(SocketFlags::NONBLOCK)?;

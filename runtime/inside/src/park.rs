@@ -158,6 +158,9 @@ impl Waiting<'_> {
             self.line.take().into_iter().for_each(sys::close_now);
             return Ok(Some(connection));
         }
+        if said == Ok(Some(byte::LEAVE)) {
+            return Err(failed(Errno(libc::ECANCELED)));
+        }
         // The starter gave up; the next one may mean it.
         sys::close_now(connection);
         Ok(None)

@@ -277,6 +277,8 @@ pub mod byte {
     pub const PROGRAM: u8 = b'x';
     /// Starter to room: go.
     pub const START: u8 = b's';
+    /// Whoever deletes to room, parked: end.
+    pub const LEAVE: u8 = b'e';
     /// Room to parent: the container can be seen; its hooks on the host may run.
     pub const HOOKS: u8 = b'h';
     /// Parent to room: they have run.
