@@ -30,7 +30,7 @@ struct Gate {
 
 const RUN: Gate = Gate {
     verb: "run",
-    calls: 343,
+    calls: 316,
     tasks: 2,
     programs: 2,
     waits: 1,
@@ -52,7 +52,7 @@ const SEAL: Gate = Gate {
 const VERBS: [Gate; 6] = [
     Gate {
         verb: "create",
-        calls: 313,
+        calls: 311,
         tasks: 2,
         programs: 1,
         waits: 1,
@@ -79,7 +79,7 @@ const VERBS: [Gate; 6] = [
     },
     Gate {
         verb: "exec",
-        calls: 179,
+        calls: 170,
         tasks: 3,
         programs: 2,
         waits: 0,
