@@ -12,6 +12,7 @@ use crate::blobs::retry_on_rename;
 use crate::digest::Digest;
 use crate::driver::{self, Lower};
 use crate::error::{At, Error, ErrorKind, Result, quoted};
+use crate::mountpoints;
 use crate::overlay::{Overlay, RootOptions};
 use crate::store::{Folder, Heir, ImageRecord, empty};
 
@@ -134,7 +135,13 @@ impl Container {
     /// one, `Denied` without CAP_SYS_ADMIN, `NotFound` when layers are gone.
     pub fn mount_root(&self, options: &RootOptions) -> Result<OwnedFd> {
         let lower = self.lower.iter().map(|layer| driver::of(layer).root(layer));
-        let lower: Vec<Lower> = lower.collect::<Result<_>>()?;
+        let mut lower: Vec<Lower> = lower.collect::<Result<_>>()?;
+        if options.mount_points {
+            // Beside the directory of all containers; made in our own.
+            let dir = self.dir.join("../../mountpoints");
+            mountpoints::ensure(&dir, &self.dir.join("mountpoints"))?;
+            lower.push(Lower::Directory(dir));
+        }
         let overlay = Overlay {
             lower: &lower,
             upper: &self.dir.join("upper"),

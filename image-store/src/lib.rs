@@ -43,6 +43,7 @@ mod layout;
 mod limits;
 mod load;
 mod manifest;
+mod mountpoints;
 mod overlay;
 mod platform;
 mod recipe;

@@ -15,8 +15,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags,
-    fsconfig_create, fsconfig_set_fd, fsconfig_set_string, fsmount, fsopen, mount, mount_change,
-    open_tree,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    mount, mount_change, open_tree,
 };
 
 use crate::driver::Lower;
@@ -34,6 +34,12 @@ pub struct RootOptions {
     /// Device files do not work. Off by default, as containers may make them with CAP_MKNOD and
     /// the device rules of their cgroup decide.
     pub no_devices: bool,
+    /// Below all layers lie the directories and files a runtime mounts on: `/dev`, `/proc`, `/sys`,
+    /// and `hostname`, `hosts` and `resolv.conf` in `/etc`. An image that has them shows its own.
+    pub mount_points: bool,
+    /// What is written there need not outlive a crash of the machine: when the root goes, the kernel
+    /// does not sync the file system of the store. It cannot be mounted a second time.
+    pub volatile: bool,
 }
 
 impl RootOptions {
@@ -48,6 +54,20 @@ impl RootOptions {
     #[must_use]
     pub fn with_no_devices(mut self, yes: bool) -> Self {
         self.no_devices = yes;
+        self
+    }
+
+    /// Puts what a runtime mounts on below all layers.
+    #[must_use]
+    pub fn with_mount_points(mut self, yes: bool) -> Self {
+        self.mount_points = yes;
+        self
+    }
+
+    /// For a writable layer that is removed when its container ends.
+    #[must_use]
+    pub fn with_volatile(mut self, yes: bool) -> Self {
+        self.volatile = yes;
         self
     }
 
@@ -103,6 +123,9 @@ impl Overlay<'_> {
         self.add_layers(context)?;
         set(context, "upperdir", self.upper)?;
         set(context, "workdir", self.work)?;
+        if options.volatile {
+            fsconfig_set_flag(context, "volatile")?;
+        }
         fsconfig_create(context)?;
         fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes())
     }
@@ -118,7 +141,7 @@ impl Overlay<'_> {
     fn mount_by_string(&self, options: RootOptions) -> Result<OwnedFd> {
         let made = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
-                .spawn_scoped(scope, || self.mount_apart(options.flags()))
+                .spawn_scoped(scope, || self.mount_apart(options))
                 .map_err(|error| errno_of(&error))?;
             thread.join().unwrap_or(Err(Errno::IO))
         });
@@ -126,7 +149,7 @@ impl Overlay<'_> {
     }
 
     /// Runs on a thread of its own, whose mount namespace ends with it.
-    fn mount_apart(&self, flags: MountFlags) -> std::result::Result<OwnedFd, Errno> {
+    fn mount_apart(&self, options: RootOptions) -> std::result::Result<OwnedFd, Errno> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
             .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
         // Before anything else: what is mounted here must not travel to the host.
@@ -143,17 +166,18 @@ impl Overlay<'_> {
         let target = open_path(self.target)?;
         let names: Vec<String> = lower.iter().map(descriptor_path).collect();
         let data = format!(
-            "lowerdir={},upperdir={},workdir={}",
+            "lowerdir={},upperdir={},workdir={}{}",
             names.join(":"),
             descriptor_path(&upper),
-            descriptor_path(&work)
+            descriptor_path(&work),
+            if options.volatile { ",volatile" } else { "" }
         );
         let data = CString::new(data).map_err(|_nul| Errno::INVAL)?;
         mount(
             "overlay",
             descriptor_path(&target),
             "overlay",
-            flags,
+            options.flags(),
             data.as_c_str(),
         )?;
         // By its path, which now leads to what was mounted over it.

@@ -94,6 +94,60 @@ fn layers_merge_whiteouts_hide_and_opaque_hides() {
 }
 
 #[test]
+fn mount_points_lie_below_what_the_image_brings() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let own = Tar::new()
+        .dir("etc/")
+        .file("etc/hosts", b"own")
+        .file("sys", b"");
+    let layout = Layout::with_image(&host.path("web"), &[Layer::plain(own.end())]);
+    let image = host.load(&layout.source()).unwrap().remove(0);
+    let options = RootOptions::default().with_mount_points(true);
+    for id in ["c1", "c2"] {
+        let container = host.store.create_container(id, &image).unwrap();
+        let root = container.mount_root(&options).unwrap();
+        assert_eq!(read(&root, "etc/hosts").unwrap(), "own");
+        assert_eq!(read(&root, "etc/resolv.conf").unwrap(), "");
+        let kind = |path: &str| rustix::fs::statat(&root, path, rustix::fs::AtFlags::empty());
+        assert_eq!(kind("proc").unwrap().st_mode & 0o170_777, 0o40_555);
+        assert_eq!(kind("sys").unwrap().st_mode & 0o170_000, 0o100_000);
+        // nothing of it is the container's, and what it writes is seen by no other
+        let upper = container.dir().join("upper");
+        assert_eq!(std::fs::read_dir(&upper).unwrap().count(), 0);
+        let flags = OFlags::WRONLY | OFlags::TRUNC;
+        let file = rustix::fs::openat(&root, "etc/resolv.conf", flags, Mode::empty()).unwrap();
+        rustix::io::write(&file, b"written").unwrap();
+        assert!(upper.join("etc/resolv.conf").exists());
+    }
+    host.assert_clean();
+}
+
+#[test]
+fn volatile_root_is_mounted_once_and_loses_nothing_while_it_is() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let layout = Layout::with_image(&host.path("web"), &three_layers());
+    let image = host.load(&layout.source()).unwrap().remove(0);
+    let container = host.store.create_container("c1", &image).unwrap();
+    let options = RootOptions::default().with_volatile(true);
+    let root = container.mount_root(&options).unwrap();
+    let flags = OFlags::CREATE | OFlags::WRONLY;
+    let file = rustix::fs::openat(&root, "new", flags, Mode::RUSR).unwrap();
+    rustix::io::write(&file, b"x").unwrap();
+    assert_eq!(read(&root, "new").unwrap(), "x");
+    drop((file, root));
+    // the kernel keeps a mark that it was not synced
+    assert!(container.mount_root(&options).is_err());
+    host.store.remove_container("c1").unwrap();
+    host.assert_clean();
+}
+
+#[test]
 fn image_with_a_container_is_kept_until_the_container_goes() {
     if !is_root() {
         return;

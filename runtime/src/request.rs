@@ -71,6 +71,13 @@ impl Request {
         }
     }
 
+    /// The spec as its author wrote it, in bytes: kept for later verbs instead of what we would make of it.
+    #[must_use]
+    pub fn with_config(mut self, bytes: Vec<u8>) -> Request {
+        self.config = Some(bytes);
+        self
+    }
+
     /// Changes the root by `chroot(2)`, for hosts whose own root is an initial ramdisk, which
     /// `pivot_root(2)` refuses. The host's mounts stay below the container's root.
     #[must_use]

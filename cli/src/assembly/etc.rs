@@ -1,8 +1,12 @@
 //! /etc/hosts, /etc/hostname and /etc/resolv.conf: files of the container's own, mounted over the image's.
+//!
+//! They mean something while it runs and no longer, so they lie beside its state, which is in memory on
+//! most hosts: `ROOT/@etc/ID/`. No container's id begins with an `@`.
 
 use crate::args::run::Run;
 use crate::flags::namespace::Sharing;
-use crate::record::Record;
+use crate::globals::Globals;
+use crate::record::{self, Record};
 use anyhow::{Context, Result};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
@@ -17,12 +21,15 @@ const LOCALHOST: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-
 /// Writes the files and says where each belongs.
 ///
 /// # Errors
-/// When the record's directory cannot be written.
+/// When the state's directory cannot be written.
 pub(super) fn write(
+    globals: &Globals,
     flags: &Run,
     record: &Record,
     hostname: &str,
 ) -> Result<Vec<(&'static str, PathBuf)>> {
+    let dir = dir(globals, record);
+    record::make_private(&dir)?;
     let host_network = flags.isolation.network == Some(Sharing::Host);
     let (hosts, resolver) = if host_network {
         (
@@ -52,11 +59,29 @@ pub(super) fn write(
     files
         .into_iter()
         .map(|(destination, name, text)| {
-            let path = record.dir().join(name);
+            let path = dir.join(name);
             write_file(&path, &text)?;
             Ok((destination, path))
         })
         .collect()
+}
+
+/// Removes them; that there are none is no error.
+///
+/// # Errors
+/// When they cannot be removed.
+pub(crate) fn remove(globals: &Globals, record: &Record) -> Result<()> {
+    let dir = dir(globals, record);
+    match std::fs::remove_dir_all(&dir) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove '{}'", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn dir(globals: &Globals, record: &Record) -> PathBuf {
+    globals.root.join("@etc").join(record.id())
 }
 
 fn host_file(path: &str) -> Result<Option<Vec<u8>>> {

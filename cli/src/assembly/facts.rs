@@ -48,7 +48,7 @@ pub(super) fn gather(
         namespaces: namespaces(globals, flags)?,
         devices: devices(flags)?,
         volumes: volumes::make(flags, image, record, root.as_fd())?,
-        etc: etc::write(flags, record, &hostname)?,
+        etc: etc::write(globals, flags, record, &hostname)?,
         init: flags.process.init.then(own_binary).transpose()?,
         seccomp: seccomp(flags, &capabilities)?,
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),

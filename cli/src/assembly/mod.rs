@@ -7,6 +7,7 @@ mod etc;
 mod facts;
 mod volumes;
 
+pub(crate) use etc::remove as remove_etc;
 pub(crate) use facts::{identity, own_environment, read_variables};
 
 use crate::args::run::Run;
@@ -28,6 +29,8 @@ use std::path::PathBuf;
 pub(crate) struct Assembly {
     pub(crate) record: Record,
     pub(crate) spec: Spec,
+    /// The same as its record has it.
+    pub(crate) written: Vec<u8>,
     /// The root, mounted but nowhere attached.
     pub(crate) root: OwnedFd,
     scaffold: Scaffold,
@@ -58,9 +61,9 @@ impl Drop for Scaffold {
 
 impl Assembly {
     /// From here on the container is removed only when somebody asks for it.
-    pub(crate) fn keep(mut self) -> (Record, Spec, OwnedFd) {
+    pub(crate) fn keep(mut self) -> Record {
         self.scaffold.keep = true;
-        (self.record, self.spec, self.root)
+        self.record
     }
 }
 
@@ -86,17 +89,22 @@ pub(crate) fn build(
     };
     let container = store.create_container(record.id(), image)?;
     watch.mark("container");
-    let root = container.mount_root(&RootOptions::default())?;
+    let options = RootOptions::default()
+        .with_mount_points(true)
+        .with_volatile(flags.rm);
+    let root = container.mount_root(&options)?;
     watch.mark("root mount");
     let facts = facts::gather(globals, flags, &config, &record, &root)?;
     let mut spec = spec::generate(flags, &config, &facts)?;
     add_cdi_devices(flags, &mut spec)?;
-    record.write_config(&spec::to_json(&spec)?)?;
+    let written = serde_json::to_vec(&spec).context("cannot write the configuration as JSON")?;
+    record.write_config(&written)?;
     record.write_meta(&meta(flags, image, &spec, stop_signal))?;
     watch.mark("configuration");
     Ok(Assembly {
         record,
         spec,
+        written,
         root,
         scaffold,
     })
@@ -177,12 +185,31 @@ fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
 /// # Errors
 /// When something of it cannot be removed.
 pub(crate) fn remove(globals: &Globals, record: &Record) -> Result<()> {
-    let store = Store::open(&globals.store)?;
+    let name = record.meta().ok().and_then(|meta| meta.name);
+    remove_named(
+        globals,
+        &Store::open(&globals.store)?,
+        record,
+        name.as_deref(),
+    )
+}
+
+/// The same with the store at hand and the name known.
+///
+/// # Errors
+/// As [`remove`].
+pub(crate) fn remove_named(
+    globals: &Globals,
+    store: &Store,
+    record: &Record,
+    name: Option<&str>,
+) -> Result<()> {
+    etc::remove(globals, record)?;
     match store.remove_container(record.id()) {
         Err(error) if error.kind() != hostrun_image_store::ErrorKind::NotFound => {
             return Err(error.into());
         }
         _ => {}
     }
-    Records::of(&globals.store).remove(record)
+    Records::of(&globals.store).remove(record, name)
 }

@@ -9,7 +9,9 @@ use crate::record::{Phase, Record, Status};
 use crate::report;
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
-use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Stream};
+use hostrun_image_store::Store;
+use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Stopped, Stream};
+use std::mem::take;
 
 /// Starts a container and stays until its end.
 ///
@@ -17,8 +19,9 @@ use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Strea
 /// When it cannot be started, or its end cannot be recorded.
 pub(super) fn main(
     globals: &Globals,
+    store: &Store,
     args: &Run,
-    assembly: Assembly,
+    mut assembly: Assembly,
     attention: &Attention,
     watch: &mut Stopwatch,
 ) -> Result<u8> {
@@ -34,7 +37,8 @@ pub(super) fn main(
         .root
         .try_clone()
         .context("cannot duplicate the root's descriptor")?;
-    let request = Request::new(assembly.spec.clone(), assembly.record.dir())
+    let request = Request::new(take(&mut assembly.spec), assembly.record.dir())
+        .with_config(take(&mut assembly.written))
         .with_root_mount(root)
         .with_stdio(stdio)
         .with_preserved_fds(args.preserve_fds);
@@ -49,14 +53,13 @@ pub(super) fn main(
         request,
         args.tty.then_some(connection),
     )?;
-    let (record, _spec, root) = assembly.keep();
-    drop(root);
+    let record = assembly.keep();
     watch.start(running.timings());
     let exit = attended(args, attention, &running, relay);
-    let status = finish(globals, &record, exit);
+    let status = finish(globals, &record, running, exit, args.rm);
     attendance.end();
     if args.rm {
-        assembly::remove(globals, &record)?;
+        assembly::remove_named(globals, store, &record, args.name.as_deref())?;
     }
     if args.timings {
         watch.print();
@@ -108,25 +111,48 @@ pub(super) fn start(
     Ok((running, relay))
 }
 
-/// Takes down what is left of it and writes down how it ended.
+/// Takes down what is left of it, and writes down how it ended unless its record goes as well.
 ///
 /// # Errors
 /// The error of waiting, of taking down, or of writing, whichever came first.
-pub(super) fn finish(globals: &Globals, record: &Record, exit: Result<Exit>) -> Result<u8> {
-    let deleted = delete(globals, record);
-    let mut status = record.status().unwrap_or_default();
-    status.phase = Phase::Exited;
-    status.finished = Some(clock::now().to_rfc3339());
-    status.exit_code = exit.as_ref().ok().map(|exit| exit.status());
-    status.error = exit.as_ref().err().map(|error| format!("{error:#}"));
-    let written = record.write_status(&status);
+pub(super) fn finish(
+    globals: &Globals,
+    record: &Record,
+    running: Running,
+    exit: Result<Exit>,
+    goes: bool,
+) -> Result<u8> {
+    let deleted = match exit {
+        Ok(_) => take_down(running),
+        Err(_) => delete(globals, record),
+    };
+    let emptied = assembly::remove_etc(globals, record);
+    let written = if goes {
+        Ok(())
+    } else {
+        let mut status = record.status().unwrap_or_default();
+        status.phase = Phase::Exited;
+        status.finished = Some(clock::now().to_rfc3339());
+        status.exit_code = exit.as_ref().ok().map(|exit| exit.status());
+        status.error = exit.as_ref().err().map(|error| format!("{error:#}"));
+        record.write_status(&status)
+    };
     let exit = exit?;
-    deleted?;
-    written?;
+    deleted.and(emptied).and(written)?;
     Ok(exit.status())
 }
 
-/// Forced, as processes may outlive process 1 where the pid namespace is not the container's own.
+/// With what this process holds of it.
+fn take_down(running: Running) -> Result<()> {
+    let deleted = running
+        .into_stopped()
+        .and_then(Stopped::delete)
+        .context("cannot clean up after the container")?;
+    report::deleted(&deleted);
+    Ok(())
+}
+
+/// Forced: nobody knows how far it came.
 fn delete(globals: &Globals, record: &Record) -> Result<()> {
     let runtime = Runtime::open(&globals.root)?;
     let container = runtime.container(&ContainerId::new(record.id())?)?;

@@ -38,7 +38,8 @@ fn describe(globals: &Globals, name: &str) -> Result<Value> {
         let mut value = images::describe(&image);
         if let Some(object) = value.as_object_mut() {
             object.insert("kind".to_owned(), json!("image"));
-            let config = serde_json::to_value(image.config())
+            let config: Value = serde_json::to_vec(image.config())
+                .and_then(|text| serde_json::from_slice(&text))
                 .context("cannot write the image's configuration")?;
             object.insert("config".to_owned(), config);
         }
@@ -54,7 +55,7 @@ fn describe(globals: &Globals, name: &str) -> Result<Value> {
 fn of_record(globals: &Globals, record: &Record) -> Result<Value> {
     let meta = record.meta()?;
     let (status, state) = ps::truth(globals, record, record.status()?)?;
-    let config: Value = record.config()?;
+    let config = spec::to_json(&record.config()?)?;
     Ok(json!({
         "kind": "container",
         "id": record.id(),

@@ -106,7 +106,7 @@ fn stay(globals: &Globals, started: Started, attention: &Attention) -> Result<u8
     } = started;
     let exit = watch.stay(&running, attention);
     drop(input);
-    let status = foreground::finish(globals, &record, exit);
+    let status = foreground::finish(globals, &record, running, exit, meta.auto_remove);
     attendance.end();
     if meta.auto_remove {
         assembly::remove(globals, &record)?;

@@ -90,14 +90,14 @@ fn start(
             .context("cannot write the cidfile")?;
     }
     if !args.detach {
-        return foreground::main(globals, args, assembly, &attention, watch);
+        return foreground::main(globals, &store, args, assembly, &attention, watch);
     }
     let root = assembly
         .root
         .try_clone()
         .context("cannot duplicate the root's descriptor")?;
     let pid = monitor::launch(globals, &assembly.record, root)?;
-    let (record, _spec, _root) = assembly.keep();
+    let record = assembly.keep();
     if let Some(path) = &args.pidfile
         && let Err(error) = pidfile::write(path, pid)
     {

@@ -132,12 +132,15 @@ impl Record {
         self.write("meta.json", meta)
     }
 
-    /// Writes the OCI configuration.
+    /// Writes the OCI configuration, before anything that leads others to look for it.
     ///
     /// # Errors
     /// When the disk does not take it.
-    pub(crate) fn write_config(&self, config: &serde_json::Value) -> Result<()> {
-        self.write("config.json", config)
+    pub(crate) fn write_config(&self, config: &[u8]) -> Result<()> {
+        let path = self.dir.join("config.json");
+        std::fs::File::create_new(&path)
+            .and_then(|mut file| file.write_all(config))
+            .with_context(|| format!("cannot write '{}'", path.display()))
     }
 
     /// Replaces the status.
@@ -168,11 +171,11 @@ impl Record {
     }
 
     fn lock(&self, operation: FlockOperation) -> Result<Option<Attendance>> {
-        let path = self.dir.join("attended");
-        // Read-only: closing a file that was open for writing wakes whoever watches the directory,
-        // and `logs -f` asks this whenever it is woken.
-        let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::CLOEXEC;
-        let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+        // The directory itself: one file less to make and remove. Whoever watches it hears of files in
+        // it, not of who opens it.
+        let path = &self.dir;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())
             .with_context(|| format!("cannot open '{}'", path.display()))?;
         loop {
             match rustix::fs::flock(&file, operation) {

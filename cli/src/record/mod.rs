@@ -1,11 +1,11 @@
 //! What hostrun knows of the containers it made from images: a directory each, below the store.
 //!
 //! ```text
+//! records/ids/ID               locked by whoever waits for the container
 //! records/ids/ID/meta.json     what was asked for; written once
 //! records/ids/ID/config.json   the OCI configuration; written once
 //! records/ids/ID/status.json   how far it is; replaced as a whole
 //! records/ids/ID/log           what a detached container wrote
-//! records/ids/ID/attended      locked by whoever waits for the container
 //! records/names/NAME -> ID     a link, so that taking a name is one atomic step
 //! ```
 //!
@@ -74,8 +74,7 @@ impl Records {
     ///
     /// # Errors
     /// When the directory cannot be removed.
-    pub(crate) fn remove(&self, record: &Record) -> Result<()> {
-        let name = record.meta().ok().and_then(|meta| meta.name);
+    pub(crate) fn remove(&self, record: &Record, name: Option<&str>) -> Result<()> {
         match std::fs::remove_dir_all(record.dir()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error)
@@ -84,7 +83,7 @@ impl Records {
             _ => {}
         }
         if let Some(name) = name {
-            names::release(&self.names, &name, record.id());
+            names::release(&self.names, name, record.id());
         }
         Ok(())
     }
@@ -156,7 +155,7 @@ impl Records {
 }
 
 /// Makes a directory that nobody else may enter, with its parents.
-fn make_private(dir: &Path) -> Result<()> {
+pub(crate) fn make_private(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
@@ -238,7 +237,7 @@ mod tests {
         record.write_meta(&meta(Some("web"))).unwrap();
         let told = crate::report::Told::of(&records.create(Some("web")).unwrap_err());
         assert!(told.message.contains("'web' is in use"), "{}", told.message);
-        records.remove(&record).unwrap();
+        records.remove(&record, Some("web")).unwrap();
         records.create(Some("web")).unwrap();
     }
 

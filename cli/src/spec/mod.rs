@@ -116,7 +116,10 @@ pub(crate) fn generate(flags: &Run, image: &Config, facts: &Facts) -> Result<Spe
 /// # Errors
 /// When a path in it is not text.
 pub(crate) fn to_json(spec: &Spec) -> Result<serde_json::Value> {
-    let mut value = serde_json::to_value(spec).context("cannot write the configuration as JSON")?;
+    // Through text, as it is written everywhere else: a second way to go over the whole type is 80 KB of code.
+    let mut value: serde_json::Value = serde_json::to_vec(spec)
+        .and_then(|text| serde_json::from_slice(&text))
+        .context("cannot write the configuration as JSON")?;
     if let Some(sets) = value
         .pointer_mut("/process/capabilities")
         .and_then(|sets| sets.as_object_mut())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::report;
 
 #[test]
 fn every_tree_is_sound_and_named_as_its_verb() {

@@ -52,6 +52,11 @@ impl Folder {
         Ok(Self { path, fd })
     }
 
+    /// The same directory, which has another path now.
+    pub(super) fn moved_to(self, path: PathBuf) -> Self {
+        Self { path, ..self }
+    }
+
     /// Refuses a directory of someone else, closes one that stands open. CVE-2024-25621: setuid
     /// files of images must not be in other users' reach.
     pub(crate) fn make_private(&self) -> Result<()> {
@@ -157,7 +162,8 @@ impl Folder {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | more;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty()).at("open", &path)?;
-        let mut bytes = Vec::new();
+        // Of documents that are mostly smaller than that, and are then read in one call and a look.
+        let mut bytes = Vec::with_capacity(4096);
         File::from(fd)
             .take(limit + 1)
             .read_to_end(&mut bytes)

@@ -352,8 +352,14 @@ impl Store {
     pub fn remove_container(&self, id: &str) -> Result<()> {
         let id = ContainerId::parse(id)?;
         let _lock = self.lock_shared()?;
-        let trash = Workspace::new(&self.trash)?;
-        self.containers.discard(id.as_str(), &trash)
+        let discarded = Workspace::of_discarded(&self.containers, id.as_str(), &self.trash)?;
+        if discarded.is_none() {
+            let cause = "no such container in the store";
+            let subject = quoted(id.as_str());
+            return Err(Error::new(ErrorKind::NotFound, "remove", subject, cause));
+        }
+        // Emptied when it is dropped.
+        Ok(())
     }
 
     /// Gives back the room of what was removed, and of what a crash left in `tmp`: whatever nobody

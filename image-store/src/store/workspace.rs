@@ -25,16 +25,8 @@ pub(crate) struct Workspace {
 impl Workspace {
     /// Makes `<pid>-<number>` in a directory.
     pub(crate) fn new(parent: &Folder) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         loop {
-            let clock = std::time::UNIX_EPOCH
-                .elapsed()
-                .unwrap_or_default()
-                .subsec_nanos();
-            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-            let path = parent
-                .path()
-                .join(format!("{}-{number}-{clock:08x}", std::process::id()));
+            let path = parent.path().join(unused_name());
             match rustix::fs::mkdir(&path, PRIVATE) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => continue,
@@ -51,6 +43,28 @@ impl Workspace {
                 });
             }
         }
+    }
+
+    /// Takes a directory out of sight, to be emptied here: it becomes a workspace itself. `None` where
+    /// it is not there.
+    pub(crate) fn of_discarded(from: &Folder, name: &str, trash: &Folder) -> Result<Option<Self>> {
+        let Ok(folder) = Folder::look(from.path().join(name))? else {
+            return Ok(None);
+        };
+        // Locked before it is where sweepers look. Who else removes it meanwhile has it then.
+        if !folder.try_own()? {
+            return Ok(None);
+        }
+        let path = trash.path().join(unused_name());
+        match rustix::fs::renameat(from.fd(), name, rustix::fs::CWD, &path) {
+            Err(Errno::NOENT) => return Ok(None),
+            renamed => renamed.at("remove", folder.path())?,
+        }
+        Ok(Some(Self {
+            folder: folder.moved_to(path),
+            counter: AtomicU64::new(0),
+            keep: false,
+        }))
     }
 
     /// Leaves what is in it to the next sweeper.
@@ -98,6 +112,17 @@ impl Drop for Workspace {
         drop(empty(&self.folder));
         rustix::fs::rmdir(self.folder.path()).ok();
     }
+}
+
+/// Of this process, this call and this moment.
+fn unused_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let clock = std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap_or_default()
+        .subsec_nanos();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number}-{clock:08x}", std::process::id())
 }
 
 /// Removes everything in a directory without recursion: what is not empty moves up into the
