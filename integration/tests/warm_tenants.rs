@@ -310,7 +310,7 @@ fn swept(stage: &Stage, bundle: &Bundle) -> Result<()> {
 /// What has become of a container whose maker was killed; it is deleted then.
 fn settled(stage: &Stage, id: &str) -> Result<String> {
     let mut status = String::new();
-    wait_for("a container that is no longer made", || {
+    let mut look = || {
         let out = stage.call(["state", id]).run().ok();
         let text = out.filter(|out| out.code() == 0).map(|out| out.stdout());
         let state = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -319,10 +319,16 @@ fn settled(stage: &Stage, id: &str) -> Result<String> {
             assert_eq!(said("id"), id);
             said("status").to_owned()
         });
-        status != "creating"
+        status.clone()
+    };
+    wait_for("a container that is no longer made", || {
+        look() != "creating"
     })?;
-    if status == "created" {
-        stage.call(["start", id]).run()?.ok()?;
+    if look() == "created" && stage.call(["start", id]).run()?.code() != 0 {
+        // It had not been told its program, and had yet to notice that nobody is left to tell it.
+        wait_for("the end of a container without a program", || {
+            look() == "stopped"
+        })?;
     }
     stage.call(["delete", "--force", id]).run()?.ok()?;
     ensure!(!stage.root().join(id).exists(), "its state is left");
