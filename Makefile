@@ -21,12 +21,12 @@ tests        = $(addprefix --test ,$(1))
 UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
-IN_VM       := limits changes scopes
+IN_VM       := limits changes scopes shim_limits
 VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
-ORACLE_TESTS = $(call tests,$(filter-out conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
+ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)

@@ -12,7 +12,7 @@ use std::os::fd::AsFd as _;
 pub type Named = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Named; 19] = [
+pub const TARGETS: [Named; 21] = [
     ("bus", bus),
     ("cgroups_path", cgroups_path),
     ("config", config),
@@ -28,6 +28,8 @@ pub const TARGETS: [Named; 19] = [
     ("record", record),
     ("resources", resources),
     ("seccomp", seccomp),
+    ("shim_bootstrap", shim_bootstrap),
+    ("shim_frames", shim_frames),
     ("signature", signature),
     ("store_record", store_record),
     ("streams", streams),
@@ -203,4 +205,19 @@ pub fn layer(tar: &[u8]) {
     };
     assert_eq!(names("").len(), 3, "something beside the layer");
     assert!(names("canary").is_empty(), "something in another's folder");
+}
+
+/// What a daemon writes to a shim's standard input, whatever it is.
+pub fn shim_bootstrap(input: &[u8]) {
+    hostrun_shim::fuzzing::bootstrap(input);
+}
+
+/// Frames of a client, which arrive in pieces as long as the first byte says: the same calls come out as of one
+/// piece.
+pub fn shim_frames(bytes: &[u8]) {
+    let Some((step, frames)) = bytes.split_first() else {
+        return;
+    };
+    let calls = hostrun_shim::fuzzing::frames(frames, usize::from(*step));
+    assert_eq!(calls, hostrun_shim::fuzzing::frames(frames, frames.len()));
 }

@@ -23,6 +23,7 @@ pub mod pty;
 pub mod refusal;
 pub mod registry;
 pub mod runtime;
+pub mod shim;
 pub mod socket;
 pub mod sources;
 pub mod stage;

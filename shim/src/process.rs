@@ -97,6 +97,8 @@ pub(crate) struct Process {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) paths: Paths,
     pub(crate) streams: Streams,
+    /// Nothing more is written to its input; said before it was there to be closed, perhaps.
+    pub(crate) input_ended: bool,
     /// Who wants to hear of its end.
     pub(crate) waiters: Vec<Ticket>,
     pub(crate) ended: Option<Ended>,
@@ -116,6 +118,7 @@ impl Process {
             waiting: None,
             paths,
             streams: Streams::default(),
+            input_ended: false,
             waiters: Vec::new(),
             ended: None,
             early: None,
@@ -126,6 +129,14 @@ impl Process {
     /// Has it begun and not ended?
     pub(crate) fn lives(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Running) && self.early.is_none()
+    }
+
+    /// What is held of its streams from now on.
+    pub(crate) fn hold(&mut self, streams: Streams) {
+        self.streams = streams;
+        if self.input_ended {
+            self.streams.stdin = None;
+        }
     }
 
     pub(crate) fn state(&self, name: &Name, bundle: &str, paused: bool) -> StateResponse {

@@ -27,8 +27,9 @@ const MOST_CLIENTS: usize = 64;
 /// What is read at once.
 const BUFFER: usize = 16 << 10;
 
-/// How long events may take to be taken when all else is over.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long events may take to be taken when all else is over: a daemon that is started anew is back by
+/// then, and one that is gone for good is not waited for.
+const LAST_WORDS: Duration = Duration::from_mins(1);
 
 /// How long a shim without containers and without anybody connected to it lives.
 const IDLE: Duration = Duration::from_mins(10);
@@ -64,8 +65,8 @@ pub(crate) struct Shim {
     /// Loggers whose output has ended.
     pub(crate) loggers: Vec<Logger>,
     pub(crate) buffer: Vec<u8>,
-    /// Nothing is left to do but to tell of it.
-    pub(crate) stopping: bool,
+    /// Nothing is left to do but to tell of it, until then.
+    stopping: Option<Handle>,
     over: bool,
     /// Ends the wait for containerd's answer, or for the next attempt.
     publishing: Option<Handle>,
@@ -111,7 +112,7 @@ impl Shim {
             places: HashMap::new(),
             loggers: Vec::new(),
             buffer: vec![0; BUFFER],
-            stopping: false,
+            stopping: None,
             over: false,
             publishing: None,
             idle: None,
@@ -142,7 +143,7 @@ impl Shim {
     }
 
     fn is_over(&self) -> bool {
-        self.over || self.stopping && self.publisher.is_empty() && self.crew.rests()
+        self.over || self.stopping.is_some() && self.publisher.is_empty() && self.crew.rests()
     }
 
     fn attend(&mut self, token: u64, source: Source, flags: EventFlags) {
@@ -200,9 +201,15 @@ impl Shim {
 
     /// Ends when what happened is told.
     pub(crate) fn stop(&mut self) {
-        if !self.stopping {
-            self.stopping = true;
-            self.timers.set(LAST_WORDS, Alarm::LastWords);
+        if self.stopping.is_none() {
+            self.stopping = Some(self.timers.set(LAST_WORDS, Alarm::LastWords));
+        }
+    }
+
+    /// Goes on: somebody has come with more to do.
+    pub(crate) fn go_on(&mut self) {
+        if let Some(alarm) = self.stopping.take() {
+            self.timers.unset(alarm);
         }
     }
 

@@ -80,7 +80,7 @@ impl Shim {
         let init = Process::new(Stage::Creating, paths);
         let task = Task::new(container.clone(), &request.bundle, init);
         self.tasks.insert(request.id.clone(), task);
-        self.stopping = false;
+        self.go_on();
         let told = Told::of(&request);
         let id = request.id.clone();
         let order = Order {
@@ -123,7 +123,7 @@ impl Shim {
         task.criu = made.criu;
         task.init.stage = Stage::Created;
         task.init.waiting = Some(made.waiting);
-        task.init.streams = made.streams;
+        task.init.hold(made.streams);
         self.publisher.put(&TaskCreate {
             container_id: id.to_owned(),
             bundle: told.bundle,

@@ -149,7 +149,7 @@ impl Shim {
             return Ok(PidResponse { pid: begun.pid });
         }
         if !name.is_init() {
-            process.streams = begun.opened.streams;
+            process.hold(begun.opened.streams);
         }
         if name.is_init() {
             let (runtime, container) = self.made(&name.id)?;

@@ -3,7 +3,7 @@
 use super::Reply;
 use crate::messages::task::{CloseIoRequest, ResizeRequest};
 use crate::poll::Source;
-use crate::process::{Name, Stage};
+use crate::process::Name;
 use crate::shim::{Served, Shim};
 use crate::stdio::Plumbing;
 use crate::stdio::pump::{Pump, Wants};
@@ -49,11 +49,8 @@ impl Shim {
         };
         let process = self.process_mut(&name)?;
         if request.stdin {
+            process.input_ended = true;
             process.streams.stdin = None;
-            // One that is not started yet has not opened it.
-            if process.stage == Stage::Created && !name.is_init() {
-                process.paths.stdin.clear();
-            }
         }
         Ok(Reply::empty())
     }

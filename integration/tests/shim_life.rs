@@ -1,0 +1,441 @@
+//! The shim, call by call: what containerd asks of one, without containerd.
+
+use anyhow::{Result, ensure};
+use hostrun_integration::host;
+use hostrun_integration::shim::message::{Field, message, text};
+use hostrun_integration::shim::{Reader, Shims, client, with_shims};
+use std::fs::{self, File};
+use std::io::Write as _;
+
+/// A container of the stage's that runs a line of shell.
+fn shell(shims: &Shims<'_>, script: &str) -> Result<hostrun_integration::Bundle> {
+    Ok(shims.stage.bundle()?.shell(script))
+}
+
+#[test]
+fn a_container_is_made_started_waited_for_and_deleted() -> Result<()> {
+    with_shims(|shims| {
+        let out = shims.fifo("out")?;
+        let reader = Reader::open(&out)?;
+        let bundle = shell(shims, "echo hello; exit 7")?;
+        let stdout = [(6, text(&out.display().to_string()))];
+        let mut running = shims.run(&bundle, &stdout)?;
+        assert_eq!(running.wait()?, 7);
+        assert_eq!(reader.to_end()?, "hello\n");
+        let named = running.named();
+        let state = running.client.ok("State", &named)?;
+        // 3 is stopped
+        assert_eq!((state.number(4), state.number(9)), (3, 7));
+        assert_eq!(state.text(2), bundle.dir().display().to_string());
+        let (id, pid) = (running.id.clone(), running.pid);
+        let deleted = running.delete()?;
+        assert_eq!(deleted.number(2), 7);
+        assert_eq!(i32::try_from(deleted.number(1))?, pid);
+        host::wait_for("the events", || shims.sink.borrow().topics(&id).len() == 4)?;
+        assert_eq!(
+            shims.sink.borrow().topics(&id),
+            ["create", "start", "exit", "delete"]
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told_in_words_that_engines_look_for() -> Result<()> {
+    with_shims(|shims| {
+        let bundle = shims.stage.bundle()?.args(&["not-there"]);
+        let id = shims.stage.id();
+        let mut client = shims.start(&id, &bundle)?;
+        let refused = client.refused("Create", &shims.create(&id, &bundle, &[]))?;
+        ensure!(
+            refused.1.contains("executable file not found in $PATH"),
+            "{refused:?}"
+        );
+        // nothing is left of it, and it can be tried again
+        assert_eq!(client.refused("State", &[(1, text(&id))])?.0, 5);
+        let bundle = bundle.args(&["/bin/true"]);
+        bundle.write()?;
+        client.ok("Create", &shims.create(&id, &bundle, &[]))?;
+        client.ok("Delete", &[(1, text(&id))])?;
+        client.ok("Shutdown", &[])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn both_names_of_the_service_are_one_and_others_are_unknown() -> Result<()> {
+    with_shims(|shims| {
+        let bundle = shell(shims, "sleep 60")?;
+        let mut running = shims.run(&bundle, &[])?;
+        let named = running.named();
+        for service in [client::TASK_V2, client::TASK_V3] {
+            let call = running.client.send(service, "State", &named)?;
+            assert_eq!(
+                running.client.answer(call)?.unwrap().number(4),
+                2,
+                "{service}"
+            );
+        }
+        for (service, method) in [
+            ("containerd.task.v9.Task", "State"),
+            (client::TASK_V3, "Sing"),
+        ] {
+            let call = running.client.send(service, method, &named)?;
+            assert_eq!(
+                running.client.answer(call)?.unwrap_err().0,
+                12,
+                "{service}/{method}"
+            );
+        }
+        running.kill(9)?;
+        assert_eq!(running.wait()?, 137);
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn processes_are_executed_beside_the_first_and_end_by_themselves() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let out = shims.fifo("exec")?;
+        let reader = Reader::open(&out)?;
+        running.exec(
+            "one",
+            "echo beside; exit 3",
+            &[(5, text(&out.display().to_string()))],
+        )?;
+        let one = [(1, text(&running.id)), (2, text("one"))];
+        assert_eq!(running.client.ok("Wait", &one)?.number(1), 3);
+        assert_eq!(reader.to_end()?, "beside\n");
+        assert_eq!(running.client.ok("Delete", &one)?.number(2), 3);
+        assert_eq!(running.client.refused("State", &one)?.0, 5);
+        running.exec("two", "sleep 60", &[])?;
+        let two = [(1, text(&running.id)), (2, text("two"))];
+        let refused = running.client.refused("Delete", &two)?;
+        assert_eq!(refused.0, 9, "{refused:?}");
+        let named = running.named();
+        let pids = running.client.ok("Pids", &named)?.messages(1)?;
+        let details = |process: &hostrun_integration::shim::message::Decoded| {
+            process
+                .message(2)
+                .and_then(|any| any.message(2))
+                .map(|details| details.text(1))
+        };
+        let execs: Vec<String> = pids.iter().map(details).collect::<Result<_>>()?;
+        ensure!(execs.contains(&"two".to_owned()), "{pids:?}");
+        running.kill(9)?;
+        // with the first process of its pid namespace goes every other
+        assert_eq!(running.client.ok("Wait", &two)?.number(1), 137);
+        assert_eq!(running.wait()?, 137);
+        let id = running.id.clone();
+        running.delete()?;
+        let topics = || shims.sink.borrow().topics(&id);
+        host::wait_for("the events", || {
+            topics().last().is_some_and(|last| last == "delete")
+        })?;
+        let exits: Vec<String> = shims
+            .sink
+            .borrow()
+            .told()
+            .iter()
+            .filter(|told| told.topic == "/tasks/exit")
+            .map(|told| told.event.text(2))
+            .collect();
+        assert_eq!(exits, ["one", "two", &*id], "the first process ends last");
+        Ok(())
+    })
+}
+
+#[test]
+fn input_ends_when_somebody_closes_it_and_not_before() -> Result<()> {
+    with_shims(|shims| {
+        let (input, out) = (shims.fifo("in")?, shims.fifo("out")?);
+        let reader = Reader::open(&out)?;
+        let paths = [
+            (5, text(&input.display().to_string())),
+            (6, text(&out.display().to_string())),
+        ];
+        let mut running = shims.run(&shell(shims, "cat; echo over")?, &paths)?;
+        for word in ["one\n", "two\n"] {
+            // each by a daemon that then dies
+            File::options()
+                .write(true)
+                .open(&input)?
+                .write_all(word.as_bytes())?;
+        }
+        let close = [(1, text(&running.id)), (3, Field::Number(1))];
+        running.client.ok("CloseIO", &close)?;
+        assert_eq!(running.wait()?, 0);
+        assert_eq!(reader.to_end()?, "one\ntwo\nover\n");
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn a_terminal_is_served_resized_and_drained() -> Result<()> {
+    with_shims(|shims| {
+        let (input, out) = (shims.fifo("in")?, shims.fifo("out")?);
+        let mut reader = Reader::open(&out)?;
+        let paths = [
+            (4, Field::Number(1)),
+            (5, text(&input.display().to_string())),
+            (6, text(&out.display().to_string())),
+        ];
+        let script = "tty; echo ready; read line; stty size; echo got $line; seq 2000; exit 4";
+        let bundle = shell(shims, script)?.set("/process/terminal", true.into());
+        let mut running = shims.run(&bundle, &paths)?;
+        let screen = reader.until("ready")?;
+        ensure!(screen.contains("/dev/pts/"), "{screen:?}");
+        let size = [
+            (1, text(&running.id)),
+            (3, Field::Number(90)),
+            (4, Field::Number(33)),
+        ];
+        running.client.ok("ResizePty", &size)?;
+        File::options()
+            .write(true)
+            .open(&input)?
+            .write_all(b"keys\n")?;
+        let rest = reader.to_end()?;
+        ensure!(
+            rest.contains("33 90") && rest.contains("got keys"),
+            "{rest:?}"
+        );
+        ensure!(rest.ends_with("1999\r\n2000\r\n"), "{rest:?}");
+        assert_eq!(running.wait()?, 4);
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn a_process_can_be_executed_at_a_terminal() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let out = shims.fifo("out")?;
+        let mut reader = Reader::open(&out)?;
+        let more = [(3, Field::Number(1)), (5, text(&out.display().to_string()))];
+        running.exec("tty", "tty; echo done", &more)?;
+        let screen = reader.until("done")?;
+        ensure!(screen.contains("/dev/pts/"), "{screen:?}");
+        running.kill(9)?;
+        running.wait()?;
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn a_paused_container_says_so_goes_on_and_can_be_killed() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let named = running.named();
+        running.client.ok("Pause", &named)?;
+        // 4 is paused
+        assert_eq!(running.client.ok("State", &named)?.number(4), 4);
+        running.client.ok("Resume", &named)?;
+        assert_eq!(running.client.ok("State", &named)?.number(4), 2);
+        running.client.ok("Pause", &named)?;
+        running.kill(9)?;
+        assert_eq!(running.wait()?, 137);
+        let id = running.id.clone();
+        running.delete()?;
+        let topics = || shims.sink.borrow().topics(&id);
+        host::wait_for("the events", || topics().len() == 7)?;
+        assert_eq!(
+            topics()[..5],
+            ["create", "start", "paused", "resumed", "paused"]
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn statistics_have_every_part_even_where_the_kernel_has_no_file() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "while :; do :; done")?, &[])?;
+        let named = running.named();
+        let mut usage = 0;
+        host::wait_for("processor time", || {
+            let stats = running
+                .client
+                .ok("Stats", &named)
+                .and_then(|all| all.message(1));
+            let metrics = stats.map(|any| (any.text(1), any.message(2)));
+            let Ok((name, Ok(metrics))) = metrics else {
+                return false;
+            };
+            assert_eq!(name, "io.containerd.cgroups.v2.Metrics");
+            for part in [1, 2, 4, 6, 8] {
+                assert!(metrics.message(part).is_ok(), "{part}");
+            }
+            usage = metrics.message(2).map_or(0, |cpu| cpu.number(1));
+            usage > 0
+        })?;
+        running.kill(9)?;
+        running.wait()?;
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn output_goes_to_a_file_or_a_logger_that_containerd_names() -> Result<()> {
+    with_shims(|shims| {
+        let log = shims.stage.dir().join("deep/er/log");
+        let uri = [(6, text(&format!("file://{}", log.display())))];
+        let mut running = shims.run(&shell(shims, "echo out; echo err >&2")?, &uri)?;
+        running.wait()?;
+        running.delete()?;
+        assert_eq!(fs::read_to_string(&log)?, "out\nerr\n");
+        let logger = shims.stage.dir().join("logger");
+        let script = format!(
+            "#!/bin/sh\nexec >{0}.said\necho \"$CONTAINER_ID $CONTAINER_NAMESPACE $*\"\nexec 5>&-\n\
+             cat <&3; cat <&4\necho over\n",
+            logger.display()
+        );
+        hostrun_integration::program::write(&logger, 0o755, script)?;
+        let uri = format!("binary://{}?key=value&flag", logger.display());
+        let mut running =
+            shims.run(&shell(shims, "echo out; echo err >&2")?, &[(6, text(&uri))])?;
+        running.wait()?;
+        let said = format!("{} test key value flag \nout\nerr\nover\n", running.id);
+        let file = logger.with_extension("said");
+        host::wait_for("all output", || {
+            fs::read_to_string(&file).is_ok_and(|now| now == said)
+        })?;
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn cve_2026_53488_no_other_scheme_is_obeyed() -> Result<()> {
+    with_shims(|shims| {
+        let bundle = shell(shims, "true")?;
+        let id = shims.stage.id();
+        let mut client = shims.start(&id, &bundle)?;
+        for uri in [
+            "http://host/x",
+            "binary://bin/sh",
+            "file:///a/../etc/x",
+            "exec:///bin/sh",
+        ] {
+            let more = [(6, text(uri))];
+            let refused = client.refused("Create", &shims.create(&id, &bundle, &more))?;
+            assert_eq!(refused.0, 3, "{uri}: {refused:?}");
+        }
+        client.ok("Shutdown", &[])?;
+        Ok(())
+    })
+}
+
+#[test]
+fn containers_of_a_group_share_a_shim_which_goes_with_the_last() -> Result<()> {
+    with_shims(|shims| {
+        let group = |key: &str, value: &str| -> Result<_> {
+            let pointer = format!("/annotations/{}", key.replace('/', "~1"));
+            Ok(shell(shims, "sleep 60")?.set(&pointer, value.into()))
+        };
+        let mut first = shims.run(&group("io.kubernetes.cri.sandbox-id", "pod")?, &[])?;
+        let bundle = group("io.kubernetes.cri.sandbox-id", "pod")?;
+        let second = shims.stage.id();
+        let mut again = shims.start(&second, &bundle)?;
+        let pid = shims.pid_of(&mut again)?;
+        assert_eq!(pid, shims.pid_of(&mut first.client)?);
+        again.ok("Create", &shims.create(&second, &bundle, &[]))?;
+        again.ok("Start", &[(1, text(&second))])?;
+        first.kill(9)?;
+        first.wait()?;
+        first.delete()?;
+        // the other one is not disturbed
+        assert_eq!(again.ok("State", &[(1, text(&second))])?.number(4), 2);
+        again.ok("Kill", &[(1, text(&second)), (3, Field::Number(9))])?;
+        again.ok("Wait", &[(1, text(&second))])?;
+        again.ok("Delete", &[(1, text(&second))])?;
+        again.ok("Shutdown", &[])?;
+        host::wait_for("the shim to end", || {
+            !std::path::Path::new(&format!("/proc/{pid}")).exists()
+        })
+    })
+}
+
+#[test]
+fn roots_are_mounted_as_containerd_sends_them_and_unmounted() -> Result<()> {
+    with_shims(|shims| {
+        let bundle = shell(shims, "test -f /marker && ! touch /marker 2>/dev/null")?;
+        let tree = shims.stage.folder("tree")?;
+        fs::rename(bundle.rootfs(), tree.join("root"))?;
+        fs::write(tree.join("root/marker"), "")?;
+        fs::create_dir(bundle.dir().join("rootfs"))?;
+        let mount = message(&[
+            (1, text("bind")),
+            (2, text(&tree.join("root").display().to_string())),
+            (4, text("rbind")),
+            (4, text("ro")),
+        ]);
+        let mut running = shims.run(&bundle, &[(3, mount)])?;
+        assert_eq!(running.wait()?, 0);
+        running.delete()?;
+        ensure!(
+            fs::read_dir(bundle.rootfs())?.next().is_none(),
+            "still mounted"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn limits_change_while_a_container_runs() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let update = |json: &str| {
+            let any = message(&[
+                (
+                    1,
+                    text("types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"),
+                ),
+                (2, text(json)),
+            ]);
+            [(1, text(&running.id)), (2, any)]
+        };
+        let (nothing, malformed) = (update("{\"blockIO\":{}}"), update("{\"memory\":7"));
+        running.client.ok("Update", &nothing)?;
+        assert_eq!(running.client.refused("Update", &malformed)?.0, 3);
+        running.kill(9)?;
+        running.wait()?;
+        running.delete().map(drop)
+    })
+}
+
+#[test]
+fn a_user_can_open_the_streams_anew_and_input_may_end_before_it_is_opened() -> Result<()> {
+    with_shims(|shims| {
+        let (input, out) = (shims.fifo("in")?, shims.fifo("out")?);
+        let reader = Reader::open(&out)?;
+        let stdout = [(6, text(&out.display().to_string()))];
+        let script = "echo \"$(id -u)\" >/dev/stdout; sleep 60";
+        let bundle = shell(shims, script)?.set("/process/user/uid", 1000.into());
+        let mut running = shims.run(&bundle, &stdout)?;
+        let mut early = File::options().read(true).write(true).open(&input)?;
+        early.write_all(b"early\n")?;
+        let err = shims.fifo("exec")?;
+        let said = Reader::open(&err)?;
+        let more = [
+            (4, text(&input.display().to_string())),
+            (5, text(&err.display().to_string())),
+        ];
+        running.announce("one", "cat", &more)?;
+        let close = [
+            (1, text(&running.id)),
+            (2, text("one")),
+            (3, Field::Number(1)),
+        ];
+        running.client.ok("CloseIO", &close)?;
+        let one = [(1, text(&running.id)), (2, text("one"))];
+        running.client.ok("Start", &one)?;
+        drop(early);
+        assert_eq!(running.client.ok("Wait", &one)?.number(1), 0);
+        assert_eq!(said.to_end()?, "early\n");
+        running.kill(9)?;
+        running.wait()?;
+        assert_eq!(reader.to_end()?, "1000\n");
+        running.delete().map(drop)
+    })
+}
