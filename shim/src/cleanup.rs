@@ -8,11 +8,15 @@ use crate::service::create::STATE;
 use hostrun_runtime::{ContainerId, ErrorKind, Runtime};
 use prost::Message;
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// A file in the bundle that says where state is kept, if not at the usual place.
 pub(crate) const ROOT: &str = "hostrun-root";
+
+/// A file in the bundle that says where the shim listens.
+pub(crate) const ADDRESS: &str = "address";
 
 /// 128 and SIGKILL.
 const KILLED: u32 = 137;
@@ -47,10 +51,25 @@ pub(crate) fn run(arguments: &Arguments, bundle: &Path) -> Result<Vec<u8>, Strin
         }
     }
     rootfs::dismantle(&bundle.join("rootfs"));
+    remove_socket(bundle);
     let answer = DeleteResponse {
         pid: u32::try_from(pid).unwrap_or(0),
         exit_status: KILLED,
         exited_at: Some(SystemTime::now().into()),
     };
     Ok(answer.encode_to_vec())
+}
+
+/// A shim that was killed has left its socket. One that still has other containers of a pod listens there.
+fn remove_socket(bundle: &Path) {
+    let Ok(address) = std::fs::read_to_string(bundle.join(ADDRESS)) else {
+        return;
+    };
+    let Some(socket) = address.trim().strip_prefix("unix://") else {
+        return;
+    };
+    let heard = UnixStream::connect(socket);
+    if heard.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+        std::fs::remove_file(socket).unwrap_or_default();
+    }
 }

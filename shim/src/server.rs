@@ -5,6 +5,7 @@
 
 use crate::arguments::Arguments;
 use crate::bootstrap::{self, Call, Surroundings};
+use crate::cleanup;
 use crate::shim::{Settings, Shim};
 use crate::signals::Signals;
 use hostrun_runtime::seal;
@@ -173,7 +174,7 @@ fn settle(pid: u32, cgroup: Option<&str>) -> std::io::Result<()> {
 
 /// Where containerd finds the shim when it has been started anew.
 fn write_address(bundle: &Path, socket: &Path) -> Result<(), String> {
-    let (new, file) = (bundle.join(".address"), bundle.join("address"));
+    let (new, file) = (bundle.join(".address"), bundle.join(cleanup::ADDRESS));
     let write = || {
         let mut opened = std::fs::File::create(&new)?;
         write!(opened, "unix://{}", socket.display())?;

@@ -33,6 +33,7 @@ pub(crate) fn spawn(
     let procs = surroundings.cgroup_procs.map(|fd| fd.as_raw_fd());
     let point = surroundings.mount_point.map(CStr::to_owned);
     let prepare = move || -> io::Result<()> {
+        unblock_signals()?;
         for fd in &kept {
             // SAFETY: F_SETFD reads no memory; the number was open when we were forked.
             checked(unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) })?;
@@ -51,6 +52,16 @@ pub(crate) fn spawn(
     // error holds an errno only.
     unsafe { command.pre_exec(prepare) };
     command.spawn()
+}
+
+/// What the caller reads from a descriptor, the program is to hear.
+fn unblock_signals() -> io::Result<()> {
+    let none = 0_u64;
+    let how = libc::SIG_SETMASK;
+    let (set, old) = (&raw const none, std::ptr::null_mut::<u64>());
+    // SAFETY: the kernel reads the eight bytes of a local, and a null pointer stands for no answer.
+    let set = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, set, old, size_of::<u64>()) };
+    checked(i32::try_from(set).unwrap_or(-1))
 }
 
 /// A mount namespace of our own, in which a directory is mounted on itself.

@@ -65,7 +65,12 @@ impl Shim {
     /// `Pids`.
     pub(super) fn pids(&mut self, ticket: Ticket, request: &IdRequest) -> Answer<Reply> {
         let look = |container: &Container| container.pids();
-        self.look(ticket, &request.id, look, |shim, id, pids| {
+        self.look(ticket, &request.id, look, |shim, id, mut pids| {
+            // containerd 2.x that was started anew takes a shim without processes for one whose container
+            // was never made, and forgets its exit code. What has ended keeps its number until Delete.
+            let init = shim.task(id).map(|task| &task.init).ok();
+            let init = init.filter(|init| pids.is_empty() && init.ended.is_some());
+            pids.extend(init.and_then(|init| i32::try_from(init.pid).ok()));
             let process = |pid: i32| {
                 let pid = u32::try_from(pid).ok()?;
                 let exec = shim.children.get(&pid).filter(|name| name.id == id);

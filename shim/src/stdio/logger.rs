@@ -7,6 +7,7 @@
 use super::uri::Program;
 use super::{Context, pipe};
 use crate::wire::status::{Answer, Code, Failure};
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsString;
@@ -105,6 +106,10 @@ pub(crate) fn become_logger(mut words: impl Iterator<Item = OsString>) -> io::Er
             rustix::io::dup(rustix::stdio::stderr())?,
         ])
     };
+    // The shim's, which takes its signals from a descriptor. A shell would wait for SIGCHLD for ever.
+    if let Err(errno) = SigSet::empty().thread_set_mask() {
+        return errno.into();
+    }
     match move_up() {
         // Open over what follows.
         Ok(_three) => Command::new(program)
