@@ -280,13 +280,14 @@ pub(crate) struct Kept {
 }
 
 /// What a process behind its filter still does before it is its program.
-const AFTER_PARKING: [&str; 14] = [
+const AFTER_PARKING: [&str; 15] = [
     "accept4",
     "close",
     "dup3",
     "execve",
     "exit_group",
     "faccessat2",
+    "munmap",
     "newfstatat",
     "openat2",
     "ppoll",
