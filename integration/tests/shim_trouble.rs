@@ -447,7 +447,7 @@ fn what_a_killed_shim_leaves_is_removed_by_the_verb_delete() -> Result<()> {
         assert_eq!(i32::try_from(answer.number(1))?, running.pid);
         assert_eq!(answer.number(2), 137);
         ensure!(answer.message(3)?.number(1) > 0, "no time");
-        ensure!(has_ended(running.pid), "it lives");
+        host::wait_for("its end", || has_ended(running.pid))?;
         ensure!(
             fs::read_dir(bundle.rootfs())?.next().is_none(),
             "its root is mounted"
