@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use hostrun_integration::host;
 use hostrun_integration::shim::message::{Field, message, text};
 use hostrun_integration::shim::{Reader, Shims, client, with_shims};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write as _;
 
@@ -437,5 +438,53 @@ fn a_user_can_open_the_streams_anew_and_input_may_end_before_it_is_opened() -> R
         running.wait()?;
         assert_eq!(reader.to_end()?, "1000\n");
         running.delete().map(drop)
+    })
+}
+
+#[test]
+fn roots_of_user_namespaces_are_shown_under_their_ids() -> Result<()> {
+    with_shims(|shims| {
+        let out = shims.fifo("out")?;
+        let reader = Reader::open(&out)?;
+        let script = "stat -c %u:%g /bin/busybox; echo new >/new && stat -c %u /new";
+        let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+        let bundle = shell(shims, script)?
+            .namespace("user", None)
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map);
+        let (lower, upper, work) = (
+            shims.stage.dir().join("lower"),
+            shims.stage.folder("upper")?,
+            shims.stage.folder("work")?,
+        );
+        fs::rename(bundle.rootfs(), &lower)?;
+        for dir in [&upper, &work] {
+            std::os::unix::fs::chown(dir, Some(100_000), Some(100_000))?;
+        }
+        let option = |name: &str, value: &str| (4, text(&format!("{name}={value}")));
+        let mount = message(&[
+            (1, text("overlay")),
+            (2, text("overlay")),
+            option("lowerdir", &lower.display().to_string()),
+            option("upperdir", &upper.display().to_string()),
+            option("workdir", &work.display().to_string()),
+            option("uidmap", "0:100000:65536"),
+            option("gidmap", "0:100000:65536"),
+        ]);
+        let more = [(3, mount), (6, text(&out.display().to_string()))];
+        let mut running = shims.run(&bundle, &more)?;
+        assert_eq!(running.wait()?, 0);
+        assert_eq!(reader.to_end()?, "0:0\n0\n");
+        running.delete()?;
+        let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(upper.join("new"))?);
+        assert_eq!(owner, 100_000);
+        let left: Vec<_> = fs::read_dir(bundle.dir())?.collect::<Result<_, _>>()?;
+        ensure!(
+            !left
+                .iter()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(".layer")),
+            "{left:?}"
+        );
+        Ok(())
     })
 }

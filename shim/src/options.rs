@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) criu_image_path: Option<PathBuf>,
     #[serde(alias = "CriuWorkPath")]
     pub(crate) criu_work_path: Option<PathBuf>,
-    /// There is no other binary here to run; containerd's own configuration may name one all the same.
+    /// There is no other binary here to run: whoever names one would get what he has not asked for.
     #[serde(alias = "BinaryName")]
     binary_name: Option<String>,
     /// What is made before it is asked for.
@@ -79,6 +79,11 @@ impl Options {
                 )));
             }
         };
+        if let Some(named) = &options.binary_name {
+            return Err(Failure::invalid(format!(
+                "BinaryName: exec: {named:?}: the runtime is in this shim, which executes no other"
+            )));
+        }
         if options.pool.networks > MOST_NETWORKS {
             let most = format!("pool.networks: at most {MOST_NETWORKS}");
             return Err(Failure::invalid(most));
@@ -150,13 +155,11 @@ mod tests {
             root: "/run/elsewhere".into(),
             systemd_cgroup: true,
             no_new_keyring: true,
-            binary_name: "/usr/bin/crun".into(),
             ..RuncOptions::default()
         };
         let any = Any::of(RuncOptions::NAME, &runc);
         let of_runc = Options::read(Some(&any)).unwrap();
-        let text = "root = '/run/elsewhere'\nSystemdCgroup = true\nno_new_keyring = true\n\
-                    BinaryName = '/usr/bin/crun'\n";
+        let text = "root = '/run/elsewhere'\nSystemdCgroup = true\nno_new_keyring = true\n";
         assert_eq!(Options::read(Some(&toml(text))).unwrap(), of_runc);
         assert_eq!(of_runc.root.unwrap(), Path::new("/run/elsewhere"));
     }
@@ -173,6 +176,7 @@ mod tests {
             "[pool]\nnetworks = 65",
             "[pool]\nnetworks = -1",
             "root = 7",
+            "BinaryName = '/usr/bin/runc'",
             "\u{0}",
         ] {
             let refused = Options::read(Some(&toml(text))).unwrap_err();

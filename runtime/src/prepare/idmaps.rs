@@ -73,11 +73,16 @@ impl Idmaps {
 
 /// A namespace lives as long as a descriptor of it, so the process that it was made with goes.
 fn create(maps: &Maps, host: &Host) -> Result<OwnedFd> {
+    with_maps(&maps.uids.text(), &maps.gids.text(), host)
+}
+
+/// The same by the lines of its maps, `user_namespaces(7)`.
+pub(crate) fn with_maps(uids: &str, gids: &str, host: &Host) -> Result<OwnedFd> {
     let (pid, pidfd) =
         sys::clone_holder(libc::CLONE_NEWUSER).at("create", "a user namespace to map ids with")?;
     let holder = Child::new(pid, pidfd);
-    host.write(&format!("{pid}/uid_map"), maps.uids.text().as_bytes())?;
-    host.write(&format!("{pid}/gid_map"), maps.gids.text().as_bytes())?;
+    host.write(&format!("{pid}/uid_map"), uids.as_bytes())?;
+    host.write(&format!("{pid}/gid_map"), gids.as_bytes())?;
     let path = format!("{pid}/ns/user");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =

@@ -21,6 +21,7 @@ use crate::request::{Stdio, Stream};
 use crate::resctrl::{self, Group};
 use crate::warm::{MountTemplate, Networks};
 use hostrun_inside::Fd;
+pub(crate) use idmaps::with_maps;
 pub(crate) use nodes::NodeFd;
 pub(crate) use place::Place;
 pub(crate) use ready::{Parking, Stop};

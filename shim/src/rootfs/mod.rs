@@ -1,13 +1,17 @@
 //! The root of a container, which containerd sends as a list of mounts to be made in the bundle.
 
+mod idmapped;
+mod options;
+
 use crate::messages::Mount;
 use crate::wire::status::{Answer, Failure};
+use options::Options;
 use rustix::fs::{Mode, OFlags, ResolveFlags, mkdir, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount,
-    mount_bind, mount_bind_recursive, mount_change, mount_remount, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_bind,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, unmount,
 };
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -30,18 +34,26 @@ pub(crate) fn assemble(mounts: &[Mount], bundle: &Path) -> Answer<Option<PathBuf
         Err(errno) => return Err(Failure::system(&format!("make {}", root.display()), errno)),
     }
     for mount in mounts {
-        if let Err(errno) = attach(mount, &root) {
+        if let Err(failure) = make(mount, &root) {
             dismantle(&root);
-            let doing = format!(
-                "mount {} of {:?} on {}",
-                mount.kind,
-                mount.source,
-                root.display()
-            );
-            return Err(Failure::system(&doing, errno));
+            return Err(failure);
         }
     }
     Ok(Some(root))
+}
+
+fn make(one: &Mount, root: &Path) -> Answer<()> {
+    let options = Options::parse(&one.options)?;
+    if options.ids.are_given() {
+        return idmapped::attach(one, options, root);
+    }
+    attach(one, &options, root).map_err(|errno| failed(one, root, errno))
+}
+
+fn failed(one: &Mount, root: &Path, errno: Errno) -> Failure {
+    let (kind, source) = (&one.kind, &one.source);
+    let doing = format!("mount {kind} of {source:?} on {}", root.display());
+    Failure::system(&doing, errno)
 }
 
 /// Unmounts whatever is mounted there.
@@ -55,108 +67,10 @@ pub(crate) fn dismantle(root: &Path) {
     }
 }
 
-/// Options that are flags.
-const SET: [(&str, MountFlags); 11] = [
-    ("ro", MountFlags::RDONLY),
-    ("nosuid", MountFlags::NOSUID),
-    ("nodev", MountFlags::NODEV),
-    ("noexec", MountFlags::NOEXEC),
-    ("sync", MountFlags::SYNCHRONOUS),
-    ("dirsync", MountFlags::DIRSYNC),
-    ("noatime", MountFlags::NOATIME),
-    ("nodiratime", MountFlags::NODIRATIME),
-    ("relatime", MountFlags::RELATIME),
-    ("strictatime", MountFlags::STRICTATIME),
-    ("silent", MountFlags::SILENT),
-];
-
-/// Options that take a flag back.
-const CLEARED: [(&str, MountFlags); 9] = [
-    ("rw", MountFlags::RDONLY),
-    ("suid", MountFlags::NOSUID),
-    ("dev", MountFlags::NODEV),
-    ("exec", MountFlags::NOEXEC),
-    ("async", MountFlags::SYNCHRONOUS),
-    ("atime", MountFlags::NOATIME),
-    ("diratime", MountFlags::NODIRATIME),
-    ("norelatime", MountFlags::RELATIME),
-    ("nostrictatime", MountFlags::STRICTATIME),
-];
-
-/// How mounts spread; with an `r` before, all below as well.
-const SPREAD: [(&str, MountPropagationFlags); 4] = [
-    ("private", MountPropagationFlags::PRIVATE),
-    ("shared", MountPropagationFlags::SHARED),
-    ("slave", MountPropagationFlags::DOWNSTREAM),
-    ("unbindable", MountPropagationFlags::UNBINDABLE),
-];
-
-/// What the options of a mount say, sorted.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    flags: MountFlags,
-    bind: bool,
-    recursive: bool,
-    propagation: Option<MountPropagationFlags>,
-    /// For the file system.
-    data: Vec<String>,
-}
-
-impl Options {
-    fn parse(options: &[String]) -> Options {
-        let mut parsed = Options {
-            flags: MountFlags::empty(),
-            bind: false,
-            recursive: false,
-            propagation: None,
-            data: Vec::new(),
-        };
-        for option in options {
-            parsed.add(option);
-        }
-        parsed
-    }
-
-    fn add(&mut self, option: &str) {
-        let flag = |table: &[(&str, MountFlags)]| {
-            let found = table.iter().find(|(name, _)| *name == option);
-            found.map(|(_, flag)| *flag)
-        };
-        if let Some(flag) = flag(&SET) {
-            self.flags |= flag;
-            return;
-        }
-        if let Some(flag) = flag(&CLEARED) {
-            self.flags &= !flag;
-            return;
-        }
-        let (plain, all) = option
-            .strip_prefix('r')
-            .filter(|rest| SPREAD.iter().any(|(name, _)| name == rest))
-            .map_or((option, false), |rest| (rest, true));
-        if let Some((_, spread)) = SPREAD.iter().find(|(name, _)| *name == plain) {
-            let all = if all {
-                MountPropagationFlags::REC
-            } else {
-                MountPropagationFlags::empty()
-            };
-            self.propagation = Some(*spread | all);
-            return;
-        }
-        match option {
-            "defaults" => {}
-            "bind" => self.bind = true,
-            "rbind" => (self.bind, self.recursive) = (true, true),
-            other => self.data.push(other.to_owned()),
-        }
-    }
-}
-
 /// Makes one mount. Its place is opened once, and then no name leads there any more.
-fn attach(one: &Mount, root: &Path) -> rustix::io::Result<()> {
+fn attach(one: &Mount, options: &Options, root: &Path) -> rustix::io::Result<()> {
     let place = place(one, root)?;
     let on = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let options = Options::parse(&one.options);
     if options.bind || one.kind == "bind" {
         if options.recursive {
             mount_bind_recursive(one.source.as_str(), on.as_str())?;
@@ -178,7 +92,7 @@ fn attach(one: &Mount, root: &Path) -> rustix::io::Result<()> {
                 &*data,
             )?;
         } else {
-            attach_piecewise(one, &options, &place)?;
+            attach_piecewise(one, options, &place)?;
         }
     }
     match options.propagation {
@@ -254,26 +168,4 @@ fn attributes(flags: MountFlags) -> MountAttrFlags {
     ];
     let asked = table.iter().filter(|(flag, _)| flags.contains(*flag));
     asked.fold(MountAttrFlags::empty(), |all, (_, one)| all | *one)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(text: &str) -> Options {
-        let options: Vec<String> = text.split(',').map(str::to_owned).collect();
-        Options::parse(&options)
-    }
-
-    #[test]
-    fn options_are_flags_or_the_file_systems_own() {
-        let overlay = parsed("index=off,ro,lowerdir=/a:/b,nosuid,nosuid,suid,rprivate");
-        assert_eq!(overlay.flags, MountFlags::RDONLY);
-        assert_eq!(overlay.data, ["index=off", "lowerdir=/a:/b"]);
-        let all = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        assert_eq!(overlay.propagation, Some(all));
-        let bind = parsed("rbind,rw,relatime,ro,rw");
-        assert!(bind.bind && bind.recursive && bind.data.is_empty());
-        assert_eq!(bind.flags, MountFlags::RELATIME);
-    }
 }
