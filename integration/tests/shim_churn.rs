@@ -19,6 +19,15 @@ fn descriptors(pid: i32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
 
+/// No cgroup of these is left.
+fn nothing_of(group: &str) -> Result<()> {
+    let name = group.rsplit('/').next().context("no name")?;
+    let left = cgroup::below("/");
+    let of = |path: &std::path::PathBuf| path.to_string_lossy().contains(&format!("{name}-"));
+    ensure!(!left.iter().any(of), "{left:?}");
+    Ok(())
+}
+
 #[test]
 fn containers_come_and_go_in_one_shim_and_it_stays_as_it_is() -> Result<()> {
     with_shims(|shims| {
@@ -69,18 +78,7 @@ fn containers_come_and_go_in_one_shim_and_it_stays_as_it_is() -> Result<()> {
             let told = shims.sink.borrow().told().len();
             told == total * 4 + 2
         })?;
-        let left = cgroup::below("/");
-        let name = group
-            .trim_start_matches('/')
-            .rsplit('/')
-            .next()
-            .context("no name")?;
-        ensure!(
-            !left
-                .iter()
-                .any(|path| path.to_string_lossy().contains(&format!("{name}-"))),
-            "{left:?}"
-        );
+        nothing_of(&group)?;
         keeper.kill(9)?;
         keeper.wait()?;
         keeper.delete().map(drop)
