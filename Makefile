@@ -34,7 +34,7 @@ export HOSTRUN_SHIM := $(SHIM)
 ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images bench-pulls
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
-.PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients oracle \
+.PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients sid oracle \
 	test-vm vm-limits vm-labels vm-checkpoint test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls clean
 
 help: ## what can be made
@@ -77,7 +77,10 @@ test: ## setup, check, and every test; ends with the counts
 test-root: build examples ## root tests on hostrun (RUNTIME=path for another)
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(CARGO_TEST) $(ROOT_TESTS)
 
-test-clients: build ## podman, Docker and containerd with hostrun below them, each case on runc first
+sid: ## containerd 2.x of Debian sid in .cache/sid, for test-clients; says why when it cannot be had
+	@integration/sid
+
+test-clients: build sid ## podman, Docker and containerd with hostrun and the shim below them, each case on runc first
 	HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_BINARY=$(HOSTRUN) $(CARGO_TEST) $(CLIENTS)
 
 oracle: ## the same tests on Debian's runc: if it fails, the test is wrong

@@ -1,9 +1,11 @@
-//! containerd, driven by `ctr`, with its own shim for runc, told to run another program.
+//! containerd, driven by `ctr`, with its own shim for runc, told to run another program, or with ours.
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::engine::IMAGE;
 use super::journal::Journal;
@@ -13,6 +15,35 @@ use crate::host;
 use crate::runtime::{Call, Running};
 
 const SOCKET: &str = "/run/containerd-test.sock";
+
+/// Where a daemon keeps the bundles of its namespace `default`.
+pub const BUNDLES: &str = "/run/containerd-test/io.containerd.runtime.v2.task/default";
+
+/// Which containerd: each speaks another dialect with its shims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// This machine's, 1.6 in Debian 12: task v2, addresses as bare text.
+    Machine,
+    /// 2.x of Debian sid, in the root that `integration/sid` makes: task v3, addresses in JSON.
+    Sid,
+}
+
+impl Release {
+    /// The programs it is made of, which are laid over the machine's.
+    ///
+    /// # Errors
+    /// When the root is not there.
+    pub fn usr(self) -> Result<Option<PathBuf>> {
+        if self == Self::Machine {
+            return Ok(None);
+        }
+        let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/sid/usr");
+        let usr = std::env::var_os("HOSTRUN_SID").map_or(made, PathBuf::from);
+        let there = usr.join("bin/containerd").is_file();
+        ensure!(there, "no root of Debian sid: make sid");
+        Ok(Some(usr.canonicalize()?))
+    }
+}
 
 /// Starts the daemon.
 ///
@@ -32,13 +63,14 @@ pub fn start(world: &World) -> Result<Running> {
     world.daemon(&words, SOCKET)
 }
 
-/// `ctr` with one runtime below the shim.
+/// `ctr` with one runtime or shim below the daemon.
 #[derive(Debug)]
 pub struct Containerd<'a> {
     world: &'a World,
     journal: &'a Journal,
     count: Cell<u32>,
     names: RefCell<Vec<String>>,
+    daemon: RefCell<Option<Running>>,
 }
 
 impl<'a> Containerd<'a> {
@@ -49,6 +81,7 @@ impl<'a> Containerd<'a> {
             journal,
             count: Cell::new(0),
             names: RefCell::new(Vec::new()),
+            daemon: RefCell::new(None),
         }
     }
 
@@ -79,8 +112,13 @@ impl<'a> Containerd<'a> {
 
     /// `ctr run FLAGS... IMAGE NAME WORDS...` on the runtime under test.
     pub fn run(&self, flags: &[&str], name: &str, words: &[&str]) -> Call {
-        let runtime = self.journal.program().unwrap_or_default();
-        let mut all = vec!["run", "--runc-binary", runtime];
+        let program = self.journal.program().unwrap_or_default();
+        let by = if self.journal.is_shim() {
+            "--runtime"
+        } else {
+            "--runc-binary"
+        };
+        let mut all = vec!["run", by, program];
         if !cgroup::has_controller("cpu") {
             // ctr asks for the weight every container has anyway
             all.extend(["--cpu-shares", "0"]);
@@ -143,9 +181,36 @@ impl<'a> Containerd<'a> {
     /// # Errors
     /// When it does not become so in time.
     pub fn wait_until(&self, name: &str, status: &str) -> Result<()> {
-        host::wait_for(&format!("{name} is {status}"), || {
-            self.status(name).is_ok_and(|now| now == status)
-        })
+        let mut last = String::new();
+        let reached = host::wait_for(&format!("{name} is {status}"), || {
+            last = self
+                .status(name)
+                .unwrap_or_else(|error| format!("{error:#}"));
+            last == status
+        });
+        reached.with_context(|| format!("it is {last:?}"))
+    }
+
+    /// Kills the daemon, and nobody else.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_daemon(&self) -> Result<()> {
+        let all = self.world.processes()?.into_iter();
+        let mut daemons = all.filter(|(_, words)| words.starts_with("containerd --config"));
+        let (pid, _) = daemons.next().context("no daemon")?;
+        kill_process(Pid::from_raw(pid).context("no pid")?, Signal::KILL)?;
+        let gone = || !Path::new(&format!("/proc/{pid}/fd/0")).exists();
+        host::wait_for("the daemon's end", gone)
+    }
+
+    /// Starts it again.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn start_daemon(&self) -> Result<()> {
+        self.daemon.replace(Some(start(self.world)?));
+        Ok(())
     }
 }
 

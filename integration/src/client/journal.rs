@@ -1,9 +1,10 @@
-//! What an engine calls its runtime with, written down by a script between the two.
+//! Who stands below an engine: a runtime, with what it is called with written down by a script between
+//! the two, or a shim, which is called by nobody else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::program;
 use crate::runtime::Runtime;
@@ -17,7 +18,11 @@ pub struct Journal {
     name: String,
     program: PathBuf,
     log: PathBuf,
+    shim: bool,
 }
+
+/// The name of our shim's program.
+pub const SHIM: &str = "containerd-shim-hostrun-v1";
 
 impl Journal {
     /// Puts the script for `runtime` into `dir`.
@@ -30,6 +35,7 @@ impl Journal {
             name: name.to_owned(),
             program: dir.join(name),
             log: dir.join(format!("{name}.calls")),
+            shim: false,
         };
         let script = format!(
             "#!/bin/sh\necho \"$*\" >>{}\nexec {} \"$@\"\n",
@@ -47,7 +53,28 @@ impl Journal {
             name: name.to_owned(),
             program: runtime.program().to_owned(),
             log: PathBuf::new(),
+            shim: false,
         }
+    }
+
+    /// Our shim, built beside the program `hostrun`.
+    ///
+    /// # Errors
+    /// When it was not built.
+    pub fn ours() -> Result<Self> {
+        let program = Runtime::hostrun()?.program().with_file_name(SHIM);
+        ensure!(program.is_file(), "no shim at {}", program.display());
+        Ok(Self {
+            name: "shim".to_owned(),
+            program,
+            log: PathBuf::new(),
+            shim: true,
+        })
+    }
+
+    /// Whether it is our shim, and not a runtime below containerd's own.
+    pub fn is_shim(&self) -> bool {
+        self.shim
     }
 
     /// The runtime's name, under which an engine knows it.

@@ -9,9 +9,11 @@ pub mod containerd;
 pub mod engine;
 pub mod journal;
 pub mod shared;
+pub mod task;
+pub mod ttrpc;
 pub mod world;
 
 pub use containerd::Containerd;
 pub use engine::Engine;
-pub use shared::{on_containerd, on_docker, on_podman};
+pub use shared::{on_containerd, on_docker, on_podman, on_shim, on_shim_alone};
 pub use world::World;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 
-use super::containerd::{self, Containerd};
+use super::containerd::{self, Containerd, Release};
 use super::engine::{Engine, IMAGE, Kind};
 use super::journal::Journal;
 use super::world::World;
@@ -24,6 +24,13 @@ struct Scene {
     before: Vec<String>,
     state_roots: Vec<PathBuf>,
 }
+
+/// Where containerd and shims keep what they know of containers.
+const STATE: [&str; 3] = [
+    containerd::BUNDLES,
+    "/run/containerd/runc/default",
+    "/run/containerd/hostrun/default",
+];
 
 static SHARED: Mutex<(usize, Option<Arc<Scene>>)> = Mutex::new((0, None));
 
@@ -48,9 +55,45 @@ pub fn on_docker(case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
 /// # Errors
 /// The case's own on hostrun, or what was left behind.
 pub fn on_containerd(case: fn(&Containerd<'_>) -> Result<()>) -> Result<()> {
-    on_scene(Scene::containerd, |scene, journal| {
+    let make = || Scene::containerd(Release::Machine, runtimes);
+    on_scene(make, |scene, journal| {
         case(&Containerd::new(&scene.world, journal))
     })
+}
+
+/// Plays a case on a containerd with its own shim and runc below it, then with our shim.
+///
+/// # Errors
+/// The case's own on our shim, or what was left behind.
+pub fn on_shim(release: Release, case: fn(&Containerd<'_>) -> Result<()>) -> Result<()> {
+    if let Err(missing) = release.usr() {
+        return skip(&missing);
+    }
+    if let (false, Err(missing)) = (Runtime::under_test()?.is_runc(), Journal::ours()) {
+        return skip(&missing);
+    }
+    on_scene(
+        || Scene::containerd(release, shims),
+        |scene, journal| case(&Containerd::new(&scene.world, journal)),
+    )
+}
+
+/// The same for a case that kills the daemon: nobody else has it.
+///
+/// # Errors
+/// The case's own on our shim, or what was left behind.
+pub fn on_shim_alone(release: Release, case: fn(&Containerd<'_>) -> Result<()>) -> Result<()> {
+    // two daemons with their clients at a time are enough for a small machine
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    on_shim(release, case)
+}
+
+/// Says why the test that runs does nothing.
+fn skip(reason: &Error) -> Result<()> {
+    let thread = std::thread::current();
+    let reason = format!("{reason:#}").replace('\n', " ");
+    host::skip(thread.name().unwrap_or("a case"), &reason)
 }
 
 fn on_engine(kind: Kind, case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
@@ -82,9 +125,7 @@ fn on_scene(
     let ended = leave(scene);
     match played {
         Err(error) if error.to_string() == "not on runc either" => {
-            let thread = std::thread::current();
-            let reason = format!("{error:#}").replace('\n', " ");
-            host::skip(thread.name().unwrap_or("a case"), &reason)?;
+            skip(&error)?;
         }
         other => other?,
     }
@@ -127,7 +168,7 @@ fn leave(scene: Arc<Scene>) -> Result<()> {
 impl Scene {
     fn engine(kind: Kind) -> Result<Self> {
         let world = World::new()?;
-        let journals = journals(&world)?;
+        let journals = runtimes(&world)?;
         let daemon = kind.start(&world, &journals)?;
         let archive = world.dir().join("image.tar");
         let archive = archive.to_string_lossy();
@@ -149,9 +190,9 @@ impl Scene {
         })
     }
 
-    fn containerd() -> Result<Self> {
-        let world = World::new()?;
-        let journals = journals(&world)?;
+    fn containerd(release: Release, below: fn(&World) -> Result<Vec<Journal>>) -> Result<Self> {
+        let world = World::with_programs(release.usr()?.as_deref())?;
+        let journals = below(&world)?;
         let daemon = containerd::start(&world)?;
         let archive = world.dir().join("image.tar");
         let archive = archive.to_string_lossy();
@@ -162,7 +203,7 @@ impl Scene {
         }
         Ok(Self {
             before: world.mounts()?,
-            state_roots: vec![world.path("/run/containerd/runc/default")],
+            state_roots: STATE.map(|root| world.path(root)).to_vec(),
             world,
             daemon: Some(daemon),
             journals,
@@ -219,7 +260,7 @@ impl Scene {
 }
 
 /// runc, and the runtime under test when it is another.
-fn journals(world: &World) -> Result<Vec<Journal>> {
+fn runtimes(world: &World) -> Result<Vec<Journal>> {
     let dir = world.dir().join("runtimes");
     std::fs::create_dir_all(&dir)?;
     let mut journals = vec![Journal::new(&dir, &Runtime::oracle()?)?];
@@ -228,5 +269,16 @@ fn journals(world: &World) -> Result<Vec<Journal>> {
         journals.push(Journal::new(&dir, &tested)?);
     }
     ensure!(!journals.is_empty(), "no runtime");
+    Ok(journals)
+}
+
+/// runc below containerd's own shim, and ours unless the oracle is asked for alone.
+fn shims(world: &World) -> Result<Vec<Journal>> {
+    let dir = world.dir().join("runtimes");
+    std::fs::create_dir_all(&dir)?;
+    let mut journals = vec![Journal::new(&dir, &Runtime::oracle()?)?];
+    if !Runtime::under_test()?.is_runc() {
+        journals.push(Journal::ours()?);
+    }
     Ok(journals)
 }

@@ -16,8 +16,9 @@ use crate::runtime::{Call, Running};
 use crate::{cgroup, host, namespace, program};
 
 /// What the first process of a world does: it makes it, and holds it until nobody holds its input.
-const FOUNDATION: &str = r"
+const FOUNDATION: &str = r#"
 set -e
+[ -z "$1" ] || mount -t overlay -o ro,lowerdir="$1:/usr" overlay /usr
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 for dir in etc var; do
@@ -32,7 +33,7 @@ ip link set lo up
 echo ready
 # a shell reaps what it inherits, also while it reads
 while read -r _; do :; done
-";
+"#;
 
 /// Such a world; everything in it ends with this value, or with the test however that ends.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ pub struct World {
     holder: Child,
     input: Option<ChildStdin>,
     init: i32,
+    newer: bool,
 }
 
 impl World {
@@ -50,6 +52,15 @@ impl World {
     /// # Errors
     /// When the machine is not prepared for root tests or the kernel refuses.
     pub fn new() -> Result<Self> {
+        Self::with_programs(None)
+    }
+
+    /// Makes one where the programs and libraries of a newer Debian are laid over the machine's: `usr` is
+    /// the `/usr` of its root.
+    ///
+    /// # Errors
+    /// When the machine is not prepared for root tests or the kernel refuses.
+    pub fn with_programs(usr: Option<&Path>) -> Result<Self> {
         host::require_private_mounts()?;
         let folder = tempfile::Builder::new().prefix("hostrun-it-").tempdir()?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -81,7 +92,9 @@ impl World {
                 "bash",
                 "-c",
                 FOUNDATION,
+                "world",
             ])
+            .arg(usr.unwrap_or(Path::new("")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut holder = program::start(&mut command).context("start unshare")?;
@@ -92,6 +105,7 @@ impl World {
             holder,
             input,
             init: 0,
+            newer: usr.is_some(),
         };
         let mut line = String::new();
         BufReader::new(output.context("no output")?).read_line(&mut line)?;
@@ -114,6 +128,11 @@ impl World {
             fs::write(file, format!("+{controller}"))?;
         }
         Ok(())
+    }
+
+    /// Whether other programs than the machine's are laid over them.
+    pub fn has_newer_programs(&self) -> bool {
+        self.newer
     }
 
     /// A folder that has the same path in the world and outside.
