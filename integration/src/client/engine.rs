@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -59,13 +60,13 @@ impl Kind {
             fs::write(world.dir().join("containers.conf"), conf)?;
             return Ok(None);
         }
-        let runtimes = journals.iter().map(|journal| {
-            let path = journal.program().unwrap_or_default();
-            (journal.name().to_owned(), json!({"path": path}))
-        });
         // the name runc is the daemon's own
+        let runtimes = journals.iter().filter(|journal| !journal.is_shim());
         let runtimes: serde_json::Map<_, _> = runtimes
-            .map(|(name, value)| (format!("a-{name}"), value))
+            .map(|journal| {
+                let path = journal.program().unwrap_or_default();
+                (format!("a-{}", journal.name()), json!({"path": path}))
+            })
             .collect();
         let conf = json!({
             "data-root": format!("{dir}/docker"), "exec-root": "/run/docker-exec",
@@ -76,7 +77,9 @@ impl Kind {
         });
         let file = world.dir().join("daemon.json");
         fs::write(&file, conf.to_string())?;
-        let words = ["dockerd", "--config-file", &file.to_string_lossy()];
+        let path = path_with(world, journals)?;
+        let file = file.to_string_lossy();
+        let words = ["env", &path, "dockerd", "--config-file", &file];
         world.daemon(&words, "/run/docker-test.sock").map(Some)
     }
 
@@ -93,6 +96,19 @@ impl Kind {
         };
         words.split_whitespace().map(str::to_owned).collect()
     }
+}
+
+/// Where the daemon looks for programs. Docker 20.10 knows one shim, by the name of its program: ours gets
+/// it, and with it every container.
+fn path_with(world: &World, journals: &[Journal]) -> Result<String> {
+    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let Some(shim) = journals.iter().find(|journal| journal.is_shim()) else {
+        return Ok(format!("PATH={usual}"));
+    };
+    let dir = world.dir().join("shims");
+    fs::create_dir_all(&dir)?;
+    symlink(shim.program()?, dir.join("containerd-shim-runc-v2"))?;
+    Ok(format!("PATH={}:{usual}", dir.display()))
 }
 
 impl<'a> Engine<'a> {
@@ -137,7 +153,7 @@ impl<'a> Engine<'a> {
         let (verb, rest) = words.split_first().unwrap_or((&"help", &[]));
         all.push((*verb).to_owned());
         if matches!(*verb, "run" | "create") {
-            if self.kind == Kind::Docker {
+            if self.kind == Kind::Docker && !self.journal.is_shim() {
                 all.push(format!("--runtime=a-{}", self.journal.name()));
             }
             if !rest.iter().any(|word| word.starts_with("--net")) {

@@ -15,5 +15,7 @@ pub mod world;
 
 pub use containerd::Containerd;
 pub use engine::Engine;
-pub use shared::{on_containerd, on_docker, on_podman, on_shim, on_shim_alone};
+pub use shared::{
+    on_containerd, on_docker, on_docker_with_shim, on_podman, on_shim, on_shim_alone,
+};
 pub use world::World;

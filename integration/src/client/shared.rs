@@ -39,7 +39,7 @@ static SHARED: Mutex<(usize, Option<Arc<Scene>>)> = Mutex::new((0, None));
 /// # Errors
 /// The case's own on hostrun, or what was left behind.
 pub fn on_podman(case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
-    on_engine(Kind::Podman, case)
+    on_engine(Kind::Podman, runtimes, case)
 }
 
 /// Plays a case on Docker with runc below it, then with hostrun.
@@ -47,7 +47,7 @@ pub fn on_podman(case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
 /// # Errors
 /// The case's own on hostrun, or what was left behind.
 pub fn on_docker(case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
-    on_engine(Kind::Docker, case)
+    on_engine(Kind::Docker, runtimes, case)
 }
 
 /// Plays a case on containerd with runc below its own shim, then with hostrun.
@@ -96,9 +96,24 @@ fn skip(reason: &Error) -> Result<()> {
     host::skip(thread.name().unwrap_or("a case"), &reason)
 }
 
-fn on_engine(kind: Kind, case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
+/// Plays a case on a Docker that has our shim for all its containers.
+///
+/// # Errors
+/// The case's own, or what was left behind.
+pub fn on_docker_with_shim(case: fn(&Engine<'_>) -> Result<()>) -> Result<()> {
+    match Journal::ours() {
+        Ok(_) => on_engine(Kind::Docker, |_| Ok(vec![Journal::ours()?]), case),
+        Err(missing) => skip(&missing),
+    }
+}
+
+fn on_engine(
+    kind: Kind,
+    below: fn(&World) -> Result<Vec<Journal>>,
+    case: fn(&Engine<'_>) -> Result<()>,
+) -> Result<()> {
     on_scene(
-        || Scene::engine(kind),
+        || Scene::engine(kind, below),
         |scene, journal| case(&Engine::new(&scene.world, kind, journal)),
     )
 }
@@ -166,9 +181,9 @@ fn leave(scene: Arc<Scene>) -> Result<()> {
 }
 
 impl Scene {
-    fn engine(kind: Kind) -> Result<Self> {
+    fn engine(kind: Kind, below: fn(&World) -> Result<Vec<Journal>>) -> Result<Self> {
         let world = World::new()?;
-        let journals = runtimes(&world)?;
+        let journals = below(&world)?;
         let daemon = kind.start(&world, &journals)?;
         let archive = world.dir().join("image.tar");
         let archive = archive.to_string_lossy();

@@ -133,7 +133,11 @@ pub(crate) fn update(engine: &Engine<'_>) -> Result<()> {
         Kind::Docker => engine.ok(&["update", "--restart", "no", &name])?,
         Kind::Podman => engine.ok(&["update", "--cpu-shares", "0", &name])?,
     };
-    ensure!(engine.journal().has_verb("update"), "no update was called");
+    let journal = engine.journal();
+    ensure!(
+        journal.is_shim() || journal.has_verb("update"),
+        "no update was called"
+    );
     assert_eq!(engine.ok(&["exec", &name, "echo", "alive"])?, "alive\n");
     engine.remove(&[&name])
 }

