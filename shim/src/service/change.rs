@@ -45,6 +45,7 @@ impl Shim {
     /// `Update`.
     pub(super) fn update(&mut self, ticket: Ticket, request: UpdateRequest) -> Answer<Reply> {
         let opening = "OCI runtime update failed: ";
+        self.task(&request.id)?;
         let resources = request.resources.unwrap_or_default();
         let (resources, unknown) = document::resources(&resources.value, "the resources of Update")
             .map_err(|error| Failure::of(opening, &error))?;
