@@ -488,3 +488,26 @@ fn roots_of_user_namespaces_are_shown_under_their_ids() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_binary_says_what_it_is_and_can_do() -> Result<()> {
+    with_shims(|_shims| {
+        let ask = |word: &str| {
+            std::process::Command::new(hostrun_integration::shim::binary()?)
+                .arg(word)
+                .stdin(std::process::Stdio::null())
+                .output()
+                .map_err(anyhow::Error::from)
+        };
+        let info = hostrun_integration::shim::message::Decoded::read(&ask("-info")?.stdout)?;
+        assert_eq!(info.text(1), "io.containerd.hostrun.v1");
+        let features: serde_json::Value = serde_json::from_str(&info.message(4)?.text(2))?;
+        ensure!(
+            features.pointer("/linux/mountExtensions/idmap/enabled") == Some(&true.into()),
+            "{features}"
+        );
+        let version = String::from_utf8(ask("-v")?.stdout)?;
+        ensure!(version.contains("Version:"), "{version}");
+        Ok(())
+    })
+}

@@ -523,3 +523,55 @@ fn strangers_are_not_listened_to() -> Result<()> {
         end(running)
     })
 }
+
+#[test]
+fn a_container_that_is_made_too_late_is_none() -> Result<()> {
+    with_shims(|shims| {
+        let hook = serde_json::json!([{"path": "/bin/sleep", "args": ["sleep", "1"]}]);
+        let bundle = shell(shims, "true")?.set("/hooks/createRuntime", hook);
+        let id = shims.stage.id();
+        let mut client = shims.start(&id, &bundle)?;
+        let fields = shims.create(&id, &bundle, &[]);
+        let create = client.send_within(TASK_V3, "Create", &fields, Duration::from_millis(200))?;
+        assert_eq!(client.answer(create)?.unwrap_err().0, 4);
+        host::wait_for("nothing of it", || {
+            let state = client.call("State", &[(1, text(&id))]);
+            state.is_ok_and(|answer| answer.is_err_and(|refused| refused.0 == 5))
+        })?;
+        client.ok("Shutdown", &[]).map(drop)
+    })
+}
+
+#[test]
+fn who_takes_events_only_to_hang_up_does_not_keep_the_shim_busy() -> Result<()> {
+    with_shims(|shims| {
+        shims.sink.borrow_mut().go();
+        let path = shims.sink.borrow().path().to_owned();
+        let listener = std::os::unix::net::UnixListener::bind(&path)?;
+        listener.set_nonblocking(true)?;
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let mut taken = 0;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(2) {
+            match listener.accept() {
+                Ok(connection) => {
+                    drop(connection);
+                    taken += 1;
+                }
+                Err(_nobody) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+        ensure!(
+            (1..20).contains(&taken),
+            "{taken} connections in two seconds"
+        );
+        drop(listener);
+        fs::remove_file(&path)?;
+        shims.sink.borrow_mut().come_back()?;
+        running.kill(9)?;
+        running.wait()?;
+        let id = running.id.clone();
+        running.delete()?;
+        host::wait_for("all events", || shims.sink.borrow().topics(&id).len() == 4)
+    })
+}

@@ -24,9 +24,12 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// Between two attempts, at first and at last.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How often an event is offered that containerd refuses. It refuses none that it can read; one that it
-/// refuses for ever must not hold up all others.
+/// How often an event is offered that containerd says it cannot mean. There should be none; one that is refused for
+/// ever must not hold up all others.
 const REFUSALS: u32 = 5;
+
+/// `InvalidArgument` and `Unimplemented`: no later attempt would end otherwise. All else may pass.
+const HOPELESS: [i32; 2] = [3, 12];
 
 /// Events, and the connection they go over.
 #[derive(Debug)]
@@ -60,6 +63,17 @@ pub(crate) enum Next {
     Listen,
     /// It is to be tried again after this long.
     Retry(Duration),
+}
+
+/// What containerd has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing that is wrong.
+    Well,
+    /// It did not take an event.
+    Refusal,
+    /// The connection is of no more use.
+    End,
 }
 
 impl Publisher {
@@ -144,13 +158,14 @@ impl Publisher {
         }
     }
 
-    /// Takes what containerd says. False where the connection is of no more use.
-    pub(crate) fn hear(&mut self, buffer: &mut [u8]) -> bool {
+    /// Takes what containerd says.
+    pub(crate) fn hear(&mut self, buffer: &mut [u8]) -> Heard {
+        let mut heard = Heard::Well;
         let Some(line) = &mut self.line else {
-            return true;
+            return heard;
         };
         if line.connection.flush().is_err() || line.connection.receive(buffer).is_err() {
-            return false;
+            return Heard::End;
         }
         while let Some(read) = line.connection.next() {
             let Read::Frame {
@@ -159,24 +174,24 @@ impl Publisher {
                 payload,
             } = read
             else {
-                return false;
+                return Heard::End;
             };
             if self.asked != Some(stream) {
                 continue;
             }
             self.asked = None;
-            self.failures = 0;
-            let status = Response::decode(&*payload)
-                .ok()
-                .and_then(|said| said.status);
-            let refused = status.is_some_and(|status| status.code != 0);
-            self.refusals = if refused { self.refusals + 1 } else { 0 };
-            if !refused || self.refusals >= REFUSALS {
-                self.refusals = 0;
+            let said = Response::decode(&*payload).ok();
+            let code = said.and_then(|said| said.status).map_or(0, |it| it.code);
+            if code != 0 {
+                self.refusals += u32::from(HOPELESS.contains(&code));
+                heard = Heard::Refusal;
+            }
+            if code == 0 || self.refusals >= REFUSALS {
+                (self.refusals, self.failures) = (0, 0);
                 self.queue.pop_front();
             }
         }
-        true
+        heard
     }
 
     /// Gives the connection up; what was on its way goes again over the next one.
@@ -191,10 +206,15 @@ impl Publisher {
     }
 
     fn again(&mut self) -> Next {
+        Next::Retry(self.failed())
+    }
+
+    /// Something went wrong; how long nothing is tried then.
+    pub(crate) fn failed(&mut self) -> Duration {
         let (first, last) = RETRY;
         let wait = first.saturating_mul(1 << self.failures.min(10)).min(last);
         self.failures = self.failures.saturating_add(1);
-        Next::Retry(wait)
+        wait
     }
 }
 

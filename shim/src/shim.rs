@@ -6,7 +6,7 @@ use crate::journal::Journal;
 use crate::lanes::{Lane, Lanes};
 use crate::poll::{Poll, Source};
 use crate::process::Name;
-use crate::publisher::{ANSWER, Next, Publisher};
+use crate::publisher::{ANSWER, Heard, Next, Publisher};
 use crate::service::create::Place;
 use crate::signals::Signals;
 use crate::stdio::logger::Logger;
@@ -327,13 +327,19 @@ impl Shim {
 
     fn hear_publisher(&mut self) {
         let heard = self.publisher.hear(&mut self.buffer);
-        if !heard {
+        if heard == Heard::End {
             self.drop_line();
         }
-        if !self.publisher.is_asking()
-            && let Some(alarm) = self.publishing.take()
-        {
+        if self.publisher.is_asking() {
+            return;
+        }
+        if let Some(alarm) = self.publishing.take() {
             self.timers.unset(alarm);
+        }
+        if heard != Heard::Well {
+            // Who takes connections only to end them must not keep us busy.
+            let wait = self.publisher.failed();
+            self.publishing = Some(self.timers.set(wait, Alarm::Publish));
         }
     }
 

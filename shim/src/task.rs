@@ -1,5 +1,6 @@
 //! A container, as containerd's word for it is.
 
+use crate::calls::Ticket;
 use crate::process::{Ended, Process};
 use hostrun_runtime::{ContainerId, Runtime, Watch};
 use std::collections::BTreeMap;
@@ -17,15 +18,25 @@ pub(crate) struct Task {
     pub(crate) runtime: Option<Runtime>,
     /// Where its root is mounted, if we have mounted it.
     pub(crate) rootfs: Option<PathBuf>,
+    /// Who has it made, and whether he has given up.
+    pub(crate) creator: Creator,
     /// Its processes are in the pid namespace of others, and do not end with the first.
     pub(crate) shares_pids: bool,
-    /// Owner of its standard streams.
     pub(crate) paused: bool,
     /// Kills for want of memory, and the token they are told under.
     pub(crate) memory: Option<(Watch, u64)>,
     /// Its first process has ended, and others have not yet.
     pub(crate) held: Option<Ended>,
     pub(crate) criu: Criu,
+}
+
+/// Who has a container made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Creator {
+    /// This call.
+    Waits(Ticket),
+    /// One that was told that its time is over: there is to be no container then.
+    HasGivenUp,
 }
 
 /// Where criu keeps what it writes, if the options say so.
@@ -37,7 +48,12 @@ pub(crate) struct Criu {
 
 impl Task {
     /// One that is being made.
-    pub(crate) fn new(container: ContainerId, bundle: &str, init: Process) -> Task {
+    pub(crate) fn new(
+        container: ContainerId,
+        bundle: &str,
+        init: Process,
+        creator: Creator,
+    ) -> Task {
         Task {
             container,
             bundle: bundle.to_owned(),
@@ -45,6 +61,7 @@ impl Task {
             execs: BTreeMap::new(),
             runtime: None,
             rootfs: None,
+            creator,
             shares_pids: false,
             paused: false,
             memory: None,

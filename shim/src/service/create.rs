@@ -10,7 +10,7 @@ use crate::process::{Name, Process, Restore, Stage, Waiting};
 use crate::rootfs;
 use crate::shim::Shim;
 use crate::stdio::{self, Context, Opened, Owner, Paths, Plumbing, Streams};
-use crate::task::{Criu, Task};
+use crate::task::{Creator, Criu, Task};
 use crate::wire::status::{Answer, Code, Failure};
 use hostrun_runtime::warm::{MountTemplate, Networks, Refiller};
 use hostrun_runtime::{Bundle, ContainerId, Created, Request, Runtime, Watch};
@@ -78,7 +78,12 @@ impl Shim {
             terminal: request.terminal,
         };
         let init = Process::new(Stage::Creating, paths);
-        let task = Task::new(container.clone(), &request.bundle, init);
+        let task = Task::new(
+            container.clone(),
+            &request.bundle,
+            init,
+            Creator::Waits(ticket),
+        );
         self.tasks.insert(request.id.clone(), task);
         self.go_on();
         let told = Told::of(&request);
@@ -95,7 +100,11 @@ impl Shim {
                 let made = order.make();
                 Box::new(move |shim| {
                     let answer = shim.created(&id, made, told);
+                    let made = answer.is_ok();
                     shim.answer(ticket, answer);
+                    if made {
+                        shim.undo_if_late(ticket, &id);
+                    }
                 })
             }),
         );
@@ -135,6 +144,28 @@ impl Shim {
         self.adopt(&name, made.pid, made.pidfd);
         self.serve_terminal(&name, made.console, made.plumbing);
         Ok(PidResponse { pid: made.pid })
+    }
+}
+
+/// A call that nobody makes: no connection has this number.
+const NOBODY: Ticket = Ticket {
+    connection: 0,
+    stream: 0,
+};
+
+impl Shim {
+    /// A container that was made when its caller had already been told that it was not goes again.
+    fn undo_if_late(&mut self, ticket: Ticket, id: &str) {
+        let late = self
+            .task(id)
+            .is_ok_and(|task| task.creator == Creator::HasGivenUp);
+        if late && !self.calls.waits(ticket) {
+            self.journal
+                .warn(format!("{id} was made too late: it is removed"));
+            if let Err(failure) = self.remove_container(NOBODY, &Name::init(id)) {
+                self.journal.warn(failure.message);
+            }
+        }
     }
 }
 

@@ -64,7 +64,7 @@ impl Shim {
         Ok(Reply::with(&deleted))
     }
 
-    fn remove_container(&mut self, ticket: Ticket, name: &Name) -> Answer<Reply> {
+    pub(super) fn remove_container(&mut self, ticket: Ticket, name: &Name) -> Answer<Reply> {
         let (runtime, container) = self.made(&name.id)?;
         let task = self.task_mut(&name.id)?;
         let was = task.init.stage;

@@ -14,7 +14,7 @@ use crate::messages::Empty;
 use crate::messages::rpc::Request;
 use crate::process::{Name, Process};
 use crate::shim::Shim;
-use crate::task::Task;
+use crate::task::{Creator, Task};
 use crate::timers::Alarm;
 use crate::wire::frame::{self, Kind, Read};
 use crate::wire::status::{Answer, Code, Failure};
@@ -163,6 +163,9 @@ impl Shim {
     /// A call's time is over.
     pub(crate) fn expire(&mut self, ticket: Ticket) {
         for task in self.tasks.values_mut() {
+            if task.creator == Creator::Waits(ticket) {
+                task.creator = Creator::HasGivenUp;
+            }
             for process in task.processes_mut() {
                 process.waiters.retain(|waiter| *waiter != ticket);
             }
