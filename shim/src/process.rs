@@ -3,7 +3,7 @@
 use crate::calls::Ticket;
 use crate::messages::Timestamp;
 use crate::messages::task::{DeleteResponse, StateResponse, Status, WaitResponse};
-use crate::stdio::{Paths, Streams};
+use crate::stdio::{Paths, Plumbing, Streams};
 use crate::timers::Handle;
 use hostrun_runtime::{Created, Exit, Request};
 use oci_spec::runtime;
@@ -83,6 +83,8 @@ pub(crate) struct Restore {
     pub(crate) request: Request,
     pub(crate) images: PathBuf,
     pub(crate) work: Option<PathBuf>,
+    /// What its terminal is to be connected with.
+    pub(crate) plumbing: Plumbing,
 }
 
 /// A process.

@@ -279,6 +279,7 @@ impl Order {
                 request,
                 images: PathBuf::from(&self.request.checkpoint),
                 work: options.criu_work_path.clone(),
+                plumbing: std::mem::take(&mut opened.plumbing),
             };
             return Ok((Waiting::Restore(Box::new(restore)), opened, shares_pids));
         }

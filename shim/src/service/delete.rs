@@ -11,6 +11,7 @@ use crate::shim::Shim;
 use crate::timers::Alarm;
 use crate::wire::status::{Answer, Failure};
 use hostrun_runtime::{ErrorKind, Signal};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 /// How long output that goes through our hands may take to be taken, as with Go's shim.
@@ -72,9 +73,7 @@ impl Shim {
         let rootfs = task.rootfs.clone();
         // What was never started is parked, and ends by our hand.
         if let Some(pidfd) = &task.init.pidfd {
-            Signal::KILL
-                .send_to(std::os::fd::AsFd::as_fd(pidfd))
-                .unwrap_or_default();
+            Signal::KILL.send_to(pidfd.as_fd()).unwrap_or_default();
         }
         // A created container holds its line and its root open.
         let waiting = task.init.waiting.take();

@@ -6,14 +6,14 @@ use crate::calls::Ticket;
 use crate::lanes::Lane;
 use crate::messages::events::{TaskExecAdded, TaskExecStarted, TaskStart};
 use crate::messages::task::{ExecRequest, PidResponse, ProcessRequest};
-use crate::process::{Name, Process, Stage, Waiting};
+use crate::process::{Ended, Name, Process, Restore, Stage, Waiting};
 use crate::shim::Shim;
 use crate::stdio::{self, Context, Opened, Owner, Paths};
 use crate::wire::status::{Answer, Code, Failure};
 use hostrun_runtime as library;
 use hostrun_runtime::{Checkpoint, Container, ContainerId, Running, Runtime, Signal, document};
 use oci_spec::runtime;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 /// A process whose program runs.
 struct Begun {
@@ -54,8 +54,11 @@ impl Shim {
             let twice = format!("id {exec_id}: already exists");
             return Err(Failure::new(Code::AlreadyExists, twice));
         }
-        if matches!(task.init.stage, Stage::Creating | Stage::Deleting) {
-            return Err(Failure::not_now("container is not running"));
+        match task.init.stage {
+            Stage::Created | Stage::Starting | Stage::Running => {}
+            Stage::Creating => return Err(Failure::not_now("container is being created")),
+            Stage::Stopped => return Err(Failure::not_now("cannot exec in a stopped container")),
+            Stage::Deleting => return Err(Failure::not_now("cannot exec in a deleted container")),
         }
         let paths = Paths {
             stdin: request.stdin,
@@ -107,14 +110,7 @@ impl Shim {
                         .start()
                         .map(|running| Begun::of(running, Opened::default()))
                         .map_err(|error| Failure::of("OCI runtime start failed: ", &error)),
-                    Waiting::Restore(restore) => {
-                        let mut checkpoint = Checkpoint::new(&restore.images);
-                        checkpoint.work_path = restore.work;
-                        let restored = runtime.restore(&container, restore.request, &checkpoint);
-                        restored
-                            .map(|running| Begun::of(running, Opened::default()))
-                            .map_err(|error| Failure::of("OCI runtime restore failed: ", &error))
-                    }
+                    Waiting::Restore(asked) => restore(&runtime, &container, *asked),
                     Waiting::Exec(process) => {
                         execute(&runtime, &container, *process, &paths, &namespace)
                     }
@@ -180,13 +176,11 @@ impl Shim {
         process.stage = Stage::Created;
         if let Some(pidfd) = &process.pidfd {
             // That it is dead already is as good.
-            Signal::KILL
-                .send_to(std::os::fd::AsFd::as_fd(pidfd))
-                .unwrap_or_default();
+            Signal::KILL.send_to(pidfd.as_fd()).unwrap_or_default();
         }
         if !name.is_init() {
             process.stage = Stage::Stopped;
-            process.ended = Some(crate::process::Ended::with(None));
+            process.ended = Some(Ended::with(None));
             let answer = process.wait().unwrap_or_default();
             for waiter in std::mem::take(&mut process.waiters) {
                 self.answer(waiter, Ok(answer));
@@ -202,6 +196,19 @@ impl Shim {
             self.conclude(name, ended);
         }
     }
+}
+
+/// Makes a container of its images.
+fn restore(runtime: &Runtime, id: &ContainerId, asked: Restore) -> Answer<Begun> {
+    let mut checkpoint = Checkpoint::new(&asked.images);
+    checkpoint.work_path = asked.work;
+    let restored = runtime.restore(id, asked.request, &checkpoint);
+    let running = restored.map_err(|error| Failure::of("OCI runtime restore failed: ", &error))?;
+    let opened = Opened {
+        plumbing: asked.plumbing,
+        ..Opened::default()
+    };
+    Ok(Begun::of(running, opened))
 }
 
 /// Makes a further process in a container.

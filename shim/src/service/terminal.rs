@@ -6,6 +6,7 @@ use crate::poll::Source;
 use crate::process::Name;
 use crate::shim::{Served, Shim};
 use crate::stdio::Plumbing;
+use crate::stdio::logger::PATIENCE;
 use crate::stdio::pump::{Pump, Wants};
 use crate::timers::Alarm;
 use crate::wire::status::{Answer, Failure};
@@ -195,8 +196,7 @@ impl Shim {
         }
         if let Some(logger) = streams.logger {
             self.loggers.push(logger);
-            self.timers
-                .set(crate::stdio::logger::PATIENCE, Alarm::Logger);
+            self.timers.set(PATIENCE, Alarm::Logger);
         }
     }
 }
