@@ -271,4 +271,17 @@ pub(crate) struct LimitFlags {
     /// How many processes and threads, -1 for no limit
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub(crate) pids_limit: Option<i64>,
+    /// Where the container's cgroup is
+    #[arg(long, value_enum, default_value = "enabled", value_name = "WHERE")]
+    pub(crate) cgroups: Cgroups,
+}
+
+/// Where the container's cgroup is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Cgroups {
+    /// Beside those of all other containers
+    #[default]
+    Enabled,
+    /// Within the service that runs this, beside a cgroup for hostrun itself; needs Delegate=yes
+    Split,
 }

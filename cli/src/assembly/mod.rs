@@ -2,6 +2,7 @@
 //!
 //! Whatever was made is taken away again unless [`Assembly::keep`] is reached.
 
+mod cgroup;
 mod copy;
 mod etc;
 mod facts;
@@ -10,7 +11,7 @@ mod volumes;
 pub(crate) use etc::remove as remove_etc;
 pub(crate) use facts::{identity, own_environment, read_variables};
 
-use crate::args::run::Run;
+use crate::args::run::{Cgroups, Run};
 use crate::flags::mount::MountFlag;
 use crate::globals::Globals;
 use crate::record::{Meta, Record, Records};
@@ -97,6 +98,9 @@ pub(crate) fn build(
     let facts = facts::gather(globals, flags, &config, &record, &root)?;
     let mut spec = spec::generate(flags, &config, &facts)?;
     add_cdi_devices(flags, &mut spec)?;
+    if flags.limits.cgroups == Cgroups::Split {
+        cgroup::split(record.id(), &mut spec)?;
+    }
     let written = serde_json::to_vec(&spec).context("cannot write the configuration as JSON")?;
     record.write_config(&written)?;
     record.write_meta(&meta(flags, image, &spec, stop_signal))?;

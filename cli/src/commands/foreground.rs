@@ -2,15 +2,16 @@
 
 use crate::args::run::Run;
 use crate::assembly::{self, Assembly};
-use crate::attend::{self, Attention, Connection, LineEnds, Relay};
+use crate::attend::{self, Attention, Connection, LineEnds, Preparation, Relay};
 use crate::clock;
 use crate::globals::Globals;
+use crate::handover::notify::{self, Notify};
 use crate::record::{Phase, Record, Status};
 use crate::report;
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
 use hostrun_image_store::Store;
-use hostrun_runtime::{ContainerId, Exit, Request, Running, Runtime, Stdio, Stopped, Stream};
+use hostrun_runtime::{ContainerId, Created, Exit, Request, Running, Runtime, Stdio, Stopped, Stream};
 use std::mem::take;
 
 /// Starts a container and stays until its end.
@@ -42,6 +43,16 @@ pub(super) fn main(
         .with_root_mount(root)
         .with_stdio(stdio)
         .with_preserved_fds(args.preserve_fds);
+    let (request, notify) = with_notify(globals, &assembly.record, request)?;
+    let relay_notify = notify.map(|notify| {
+        move |created: &Created| {
+            notify::relay_beside(notify.clone(), created.pid(), false);
+            Ok(())
+        }
+    });
+    let prepared = relay_notify
+        .as_ref()
+        .map(|prepared| prepared as Preparation<'_>);
     let attendance = assembly.record.attend()?;
     let connection = Connection {
         interactive: args.interactive,
@@ -52,6 +63,7 @@ pub(super) fn main(
         &assembly.record,
         request,
         args.tty.then_some(connection),
+        prepared,
     )?;
     let record = assembly.keep();
     watch.start(running.timings());
@@ -65,6 +77,23 @@ pub(super) fn main(
         watch.print();
     }
     status
+}
+
+/// Whoever supervises us hears what the container says of itself.
+fn with_notify(
+    globals: &Globals,
+    record: &Record,
+    request: Request,
+) -> Result<(Request, Option<Notify>)> {
+    let Some(notify) = Notify::wanted(&globals.root, &ContainerId::new(record.id())?) else {
+        return Ok((request, None));
+    };
+    let mut request = notify.add_to(request)?;
+    // how often the service must show that it is alive
+    let watchdog = std::env::var("WATCHDOG_USEC").ok();
+    let watchdog = watchdog.map(|span| format!("WATCHDOG_USEC={span}"));
+    notify::add_environment(request.spec_mut(), watchdog.into_iter().collect());
+    Ok((request, Some(notify)))
 }
 
 fn attended(
@@ -88,6 +117,7 @@ pub(super) fn start(
     record: &Record,
     request: Request,
     terminal: Option<Connection>,
+    prepared: Option<Preparation<'_>>,
 ) -> Result<(Running, Option<Relay>)> {
     let runtime = globals.runtime()?;
     let (running, relay) = attend::start(
@@ -95,7 +125,7 @@ pub(super) fn start(
         &ContainerId::new(record.id())?,
         request,
         terminal,
-        None,
+        prepared,
     )?;
     let status = Status {
         phase: Phase::Running,

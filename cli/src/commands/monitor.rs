@@ -81,7 +81,7 @@ fn start(globals: &Globals, id: &str, root: OwnedFd) -> Result<Started> {
     let request = Request::new(spec, record.dir())
         .with_root_mount(root)
         .with_stdio(stdio);
-    let (mut running, _relay) = foreground::start(globals, &record, request, None)?;
+    let (mut running, _relay) = foreground::start(globals, &record, request, None, None)?;
     if let Some(master) = running.take_console() {
         watch.add(master, Name::Stdout)?;
     }

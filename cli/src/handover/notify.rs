@@ -20,6 +20,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+/// What a payload may say for the whole service; others would move the supervisor's eyes to another
+/// process, or leave descriptors with it.
+const OF_A_SERVICE: [&[u8]; 8] = [
+    b"READY=",
+    b"STATUS=",
+    b"ERRNO=",
+    b"STOPPING=",
+    b"RELOADING=",
+    b"MONOTONIC_USEC=",
+    b"WATCHDOG=",
+    b"EXTEND_TIMEOUT_USEC=",
+];
+
 /// Where the container finds the socket.
 const INSIDE: &str = "/run/notify";
 const SOCKET: &str = "notify.sock";
@@ -133,6 +146,27 @@ impl Listening<'_> {
         Ok(())
     }
 
+    /// Relays as long as the payload lives: the service stays ours, and its supervisor goes on watching us.
+    ///
+    /// # Errors
+    /// When the supervisor cannot be reached.
+    fn relay_all(&self, pid: i32) -> Result<()> {
+        let Some(pidfd) = open(pid) else {
+            return Ok(());
+        };
+        while let Some(message) = self.next(&pidfd)? {
+            let lines = message.split(|byte| *byte == b'\n');
+            let kept: Vec<&[u8]> = lines
+                .filter(|line| OF_A_SERVICE.iter().any(|word| line.starts_with(word)))
+                .collect();
+            if !kept.is_empty() {
+                let supervisor = Supervisor::of(&self.notify.supervisor)?;
+                supervisor.tell(&kept.join(&b'\n'), None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The next message; `None` when the payload has ended first.
     fn next(&self, pidfd: &OwnedFd) -> Result<Option<Vec<u8>>> {
         let mut fds = [
@@ -163,14 +197,19 @@ fn open(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
-/// Relays beside the foreground's own work. It ends with the payload, or with us.
-pub(crate) fn relay_beside(notify: Notify, pid: i32) {
+/// Relays beside the foreground's own work. It ends with the payload, or with us; or, where the payload
+/// becomes the service, as runc's callers expect, with its word that it is ready.
+pub(crate) fn relay_beside(notify: Notify, pid: i32, becomes_service: bool) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let beside = std::thread::Builder::new().spawn(move || {
         let relayed = notify.listen().and_then(|listening| {
             // The payload starts only when somebody listens.
             sender.send(()).unwrap_or_default();
-            listening.map_or(Ok(()), |listening| listening.relay(pid))
+            match listening {
+                Some(listening) if becomes_service => listening.relay(pid),
+                Some(listening) => listening.relay_all(pid),
+                None => Ok(()),
+            }
         });
         if let Err(error) = relayed {
             crate::report::warn(&format!("cannot relay to the notify socket: {error:#}"));

@@ -129,7 +129,7 @@ impl Order<'_> {
         } = making;
         let relay_notify = notify.map(|notify| {
             move |created: &Created| {
-                notify::relay_beside(notify.clone(), created.pid());
+                notify::relay_beside(notify.clone(), created.pid(), true);
                 Ok(())
             }
         });
