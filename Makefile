@@ -21,7 +21,7 @@ tests        = $(addprefix --test ,$(1))
 UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
-IN_VM       := limits changes scopes shim_limits
+IN_VM       := limits changes scopes machine shim_limits
 VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
@@ -35,7 +35,7 @@ ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick b
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients sid oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls clean
+	test-vm vm-limits vm-labels vm-checkpoint test-host test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -90,6 +90,9 @@ test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpo
 
 vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/told integration/vm/$* $(HOSTRUN)
+
+test-host: build ## a host of Debian's packages with hostrun in /usr, booted: limits, systemd and the read-only root, a line for each proof
+	integration/told integration/host/test $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test kill_steps --test race --test store_steps --test power_cut --test crowd
