@@ -11,7 +11,9 @@ use crate::report;
 use crate::stopwatch::Stopwatch;
 use anyhow::{Context, Result};
 use hostrun_image_store::Store;
-use hostrun_runtime::{ContainerId, Created, Exit, Request, Running, Runtime, Stdio, Stopped, Stream};
+use hostrun_runtime::{
+    ContainerId, Created, Exit, Request, Running, Runtime, Stdio, Stopped, Stream,
+};
 use std::mem::take;
 
 /// Starts a container and stays until its end.
