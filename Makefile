@@ -18,7 +18,7 @@ RUNTIME    ?= $(HOSTRUN)
 
 names        = $(basename $(notdir $(subst /main.rs,,$(wildcard $(1)))))
 tests        = $(addprefix --test ,$(1))
-UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs))
+UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs cli/units/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
 IN_VM       := limits changes scopes machine shim_limits
@@ -44,7 +44,7 @@ setup: ## install what is missing (apt packages, Rust toolchain); nothing when a
 	@integration/setup
 
 build: ## the static release binaries: hostrun, the one that talks to registries, and containerd's shim
-	cargo build --locked --release --target $(TARGET) -p hostrun -p hostrun-remote -p hostrun-shim
+	cargo build --locked --release --target $(TARGET) -p hostrun -p hostrun-remote -p hostrun-shim -p hostrun-units
 
 examples: ## the programs that show how the library is used
 	cargo build --locked --workspace --target $(TARGET) --examples

@@ -99,3 +99,22 @@ fn containers_that_were_left_are_named() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn unit_files_are_checked_with_file_and_line() -> Result<()> {
+    on_stage_of_hostrun("runc has no such verb", |stage| {
+        let file = stage.dir().join("web.container");
+        std::fs::write(&file, "[Container]\nPublishPort=80:80\nImage=web\n")?;
+        let path = file.to_string_lossy().into_owned();
+        let out = stage.call(["unit", "check", &path]).run()?;
+        let said = out.stdout();
+        ensure!(
+            out.code() == 1 && said.contains("web.container:2: PublishPort="),
+            "{said}"
+        );
+        std::fs::write(&file, "[Container]\nImage=web\n")?;
+        let out = stage.call(["unit", "show", &path]).run()?.ok()?;
+        ensure!(out.contains(" run --rm "), "{out}");
+        stage.call(["unit", "check", &path]).run()?.ok().map(drop)
+    })
+}

@@ -9,4 +9,5 @@ pub(crate) mod images;
 pub(crate) mod plain;
 pub(crate) mod registries;
 pub(crate) mod run;
+pub(crate) mod unit;
 pub(crate) mod update;

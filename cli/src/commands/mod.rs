@@ -28,8 +28,10 @@ pub(crate) mod save;
 pub(crate) mod stop;
 pub(crate) mod sweep;
 pub(crate) mod tag;
+pub(crate) mod unit;
 pub(crate) mod verify;
 
+mod companion;
 mod foreground;
 mod pidfile;
 mod registry;

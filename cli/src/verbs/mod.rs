@@ -61,10 +61,10 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, checkpoint, containers, doctor, exec, images, registries, run, update};
+use args::{bundles, checkpoint, containers, doctor, exec, images, registries, run, unit, update};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 39] = [
+pub(crate) const VERBS: [Verb; 40] = [
     verb!(plain "run", "Run a command in a new container", Containers, run::Run => commands::run::main),
     verb!(plain "exec", "Run a command in a running container", Containers, exec::Exec => commands::exec::main),
     verb!("ps", "List containers", Containers, containers::Ps => commands::ps::main),
@@ -73,6 +73,7 @@ pub(crate) const VERBS: [Verb; 39] = [
     verb!(plain "kill", "Send a signal to containers", Containers, containers::Kill => commands::kill::main),
     verb!("rm", "Remove containers", Containers, containers::Rm => commands::rm::main),
     verb!("inspect", "Show everything as JSON", Containers, containers::Inspect => commands::inspect::main),
+    verb!("unit", "Check files that become services", Containers, unit::Unit => commands::unit::main),
     verb!("doctor", "Check this machine, and say how to fix it", Containers, doctor::Doctor => commands::doctor::main),
     verb!("load", "Load an image into the store", Images, images::Load => commands::load::main),
     verb!("pull", "Get an image from a registry", Images, registries::Pull => commands::pull::main),

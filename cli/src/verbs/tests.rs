@@ -136,3 +136,28 @@ fn run_is_of_images_by_one_name_and_of_bundles_by_the_other() {
     let images = ["images".into()];
     assert!(find(&images, Name::Runc).is_none() && find(&images, Name::Hostrun).is_some());
 }
+
+/// What the generator of services writes is what we read.
+#[test]
+fn every_command_of_a_generated_service_is_one_of_ours() {
+    let services = include_str!("../../units/tests/units.txt");
+    let values = services.lines().filter(|line| line.starts_with("Exec"));
+    let values = values.filter_map(|line| line.split_once('='));
+    let mut seen = Vec::new();
+    for (_, value) in values {
+        let words = hostrun_units::split(value.trim_start_matches('-')).unwrap();
+        if words[0] != "/usr/bin/hostrun" {
+            continue;
+        }
+        let verb = VERBS
+            .into_iter()
+            .find(|verb| verb.name == words[1])
+            .unwrap();
+        let parsed = (verb.command)().try_get_matches_from(&words[1..]);
+        assert!(parsed.is_ok(), "{words:?}: {parsed:?}");
+        seen.push(verb.name);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, ["kill", "pull", "rm", "run", "tag"]);
+}
