@@ -511,3 +511,33 @@ fn the_binary_says_what_it_is_and_can_do() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn a_shim_that_is_about_to_end_stays_for_who_has_found_it() -> Result<()> {
+    with_shims(|shims| {
+        let bundle = shell(shims, "true")?;
+        let id = shims.stage.id();
+        let mut client = shims.start(&id, &bundle)?;
+        let pid = shims.pid_of(&mut client)?;
+        client.ok("Create", &shims.create(&id, &bundle, &[]))?;
+        // its last words find nobody, so it waits
+        shims.sink.borrow_mut().go();
+        client.ok("Delete", &[(1, text(&id))])?;
+        client.ok("Shutdown", &[])?;
+        drop(client);
+        let mut again = shims.start(&id, &bundle)?;
+        assert_eq!(shims.pid_of(&mut again)?, pid);
+        shims.sink.borrow_mut().come_back()?;
+        host::wait_for("its last words", || {
+            shims
+                .sink
+                .borrow()
+                .topics(&id)
+                .contains(&"delete".to_owned())
+        })?;
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        again.ok("Create", &shims.create(&id, &bundle, &[]))?;
+        again.ok("Delete", &[(1, text(&id))])?;
+        again.ok("Shutdown", &[]).map(drop)
+    })
+}

@@ -575,3 +575,49 @@ fn who_takes_events_only_to_hang_up_does_not_keep_the_shim_busy() -> Result<()> 
         host::wait_for("all events", || shims.sink.borrow().topics(&id).len() == 4)
     })
 }
+
+#[test]
+fn a_crowd_is_made_executed_and_deleted_at_once() -> Result<()> {
+    const CROWD: usize = 24;
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let ids: Vec<String> = (0..CROWD).map(|_| shims.stage.id()).collect();
+        let mut creates = Vec::new();
+        for id in &ids {
+            let bundle = shell(shims, "exit 9")?;
+            bundle.write()?;
+            let fields = shims.create(id, &bundle, &[]);
+            creates.push(running.client.send(TASK_V3, "Create", &fields)?);
+            running.announce(id, "exit 8", &[])?;
+        }
+        for create in creates {
+            let made = running.client.answer(create)?;
+            ensure!(made.is_ok(), "{made:?}");
+        }
+        let own = running.id.clone();
+        let all = |client: &mut Client, method: &str| -> Result<Vec<u64>> {
+            let mut calls = Vec::new();
+            for id in &ids {
+                calls.push(client.send(TASK_V3, method, &[(1, text(id))])?);
+                let exec = [(1, text(&own)), (2, text(id))];
+                calls.push(client.send(TASK_V3, method, &exec)?);
+            }
+            let said = |call| match client.answer(call)? {
+                Ok(answer) => Ok(answer.number(1)),
+                Err(refused) => anyhow::bail!("{method}: {refused:?}"),
+            };
+            calls.into_iter().map(said).collect()
+        };
+        all(&mut running.client, "Start")?;
+        let ends = all(&mut running.client, "Wait")?;
+        assert_eq!(ends, [9, 8].repeat(CROWD));
+        all(&mut running.client, "Delete")?;
+        // every start is told before its end, every end before its deletion
+        let topics = |id: &str| shims.sink.borrow().topics(id);
+        for id in &ids {
+            host::wait_for("the events", || topics(id).len() == 4)?;
+            assert_eq!(topics(id), ["create", "start", "exit", "delete"]);
+        }
+        end(running)
+    })
+}

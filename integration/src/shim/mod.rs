@@ -319,7 +319,8 @@ impl Reader {
 /// A call that should take a moment has this long.
 pub const MOMENT: Duration = Duration::from_secs(2);
 
-/// Resident memory of a process in KiB, and what of it is its own.
+/// Resident memory of a process in KiB, and what of it is its own: what it has written. The rest is the binary,
+/// which all shims of a machine share, and which counts as private as soon as only one of them runs.
 ///
 /// # Errors
 /// When it is gone.
@@ -331,5 +332,5 @@ pub fn memory(pid: i32) -> Result<(u64, u64)> {
         let kib = own.filter_map(|(_, rest)| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         kib.sum()
     };
-    Ok((sum(&["Rss"]), sum(&["Private_Clean", "Private_Dirty"])))
+    Ok((sum(&["Rss"]), sum(&["Private_Dirty"])))
 }

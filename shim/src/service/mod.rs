@@ -84,7 +84,6 @@ impl Shim {
     }
 
     fn call(&mut self, ticket: Ticket, request: &Request) {
-        let name = format!("{}/{}", request.service, request.method);
         if self.calls.waits(ticket) || !self.calls.open(ticket) {
             let busy = Failure::new(Code::ResourceExhausted, "too many calls, or one twice");
             self.send(
@@ -93,7 +92,8 @@ impl Shim {
             );
             return;
         }
-        self.journal.debug(format!("call {name}"));
+        let (service, method) = (&request.service, &request.method);
+        self.journal.debug(format_args!("call {service}/{method}"));
         match self.dispatch(ticket, request) {
             Ok(Reply::Now(payload)) => self.finish(ticket, Ok(payload)),
             Ok(Reply::Later) => self.limit(ticket, request),
