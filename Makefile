@@ -31,11 +31,11 @@ ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
-ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images bench-pulls
+ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick bench-images bench-pulls bench-shim
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients sid oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-host test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls clean
+	test-vm vm-limits vm-labels vm-checkpoint test-host test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls bench-shim clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -124,8 +124,9 @@ peers: ## the newest runc and crun, to be measured against (WITH=youki for that,
 
 # BENCH= more options: benches --help
 BENCH_WORDS = --peers $(PEERS) --library $(TARGET_DIR)/$(TARGET)/release/examples/serve --out $(TARGET_DIR)/bench $(BENCH)
-bench: build bench-library ## interleaved comparisons with other runtimes and the kernel's floor
+bench: build bench-library ## interleaved comparisons with other runtimes and the kernel's floor, then bench-shim
 	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- $(BENCH_WORDS)
+	@$(MAKE) --no-print-directory bench-shim BENCH=
 
 bench-quick: build bench-library ## the same in two minutes
 	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- --quick $(BENCH_WORDS)
@@ -137,6 +138,10 @@ bench-images: build ## loads of images beside umoci, podman, containerd and the 
 
 bench-pulls: build ## from a registry to a running program, beside containerd
 	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- pulls
+
+bench-shim: build sid ## containerd's runs and the memory of its shim: ours, and its own with runc and crun
+	HOSTRUN_BINARY=$(HOSTRUN) cargo run --locked --target $(TARGET) -p hostrun-benches -- shims \
+		--peers $(PEERS) --out $(TARGET_DIR)/bench $(BENCH)
 
 .PHONY: bench-library
 bench-library:

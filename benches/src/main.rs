@@ -13,6 +13,7 @@ mod pulls;
 mod random;
 mod report;
 mod server;
+mod shims;
 mod spawner;
 mod statistics;
 mod subject;
@@ -36,7 +37,8 @@ const NAMES: [&str; 4] = ["hostrun", "crun", "youki", "runc"];
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.iter().any(|word| word == "--help") {
-        return say(&format!("{USAGE}\n{}\n{}", images::USAGE, pulls::USAGE));
+        let others = [images::USAGE, pulls::USAGE, shims::USAGE].join("\n");
+        return say(&format!("{USAGE}\n{others}"));
     }
     match words
         .split_first()
@@ -44,6 +46,7 @@ fn main() -> Result<()> {
     {
         Some(("images", rest)) => return images::main(rest),
         Some(("pulls", rest)) => return pulls::main(rest),
+        Some(("shims", rest)) => return shims::main(rest),
         _ => {}
     }
     let options = Options::parse(words.into_iter())?;

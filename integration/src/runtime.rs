@@ -65,7 +65,11 @@ impl Runtime {
         )
     }
 
-    fn at(program: PathBuf) -> Result<Self> {
+    /// Any, by the path of its binary.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at(program: PathBuf) -> Result<Self> {
         ensure!(
             program.is_file(),
             "no runtime at {}: run `make build`",

@@ -56,6 +56,15 @@ pub(crate) fn images(tables: &[Table], caption: &str) -> String {
     draw("a load", &panels, caption)
 }
 
+/// The picture of shims: a panel a table.
+pub(crate) fn shims(tables: &[Table], caption: &str) -> String {
+    let panels: Vec<(&str, &Table)> = tables
+        .iter()
+        .map(|table| (table.title.as_str(), table))
+        .collect();
+    draw("a shim", &panels, caption)
+}
+
 fn draw(what: &str, panels: &[(&str, &Table)], caption: &str) -> String {
     let mut body = String::new();
     let mut top = MARGIN + 46.0;

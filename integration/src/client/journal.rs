@@ -48,9 +48,9 @@ impl Journal {
 
     /// The runtime itself, with nobody between who would take time, and nothing written down.
     pub fn none(runtime: &Runtime) -> Self {
-        let name = if runtime.is_runc() { "runc" } else { "hostrun" };
+        let name = runtime.program().file_name().unwrap_or_default();
         Self {
-            name: name.to_owned(),
+            name: name.to_string_lossy().into_owned(),
             program: runtime.program().to_owned(),
             log: PathBuf::new(),
             shim: false,
