@@ -128,7 +128,7 @@ pub(crate) fn tells_of_memory_that_ran_out(containerd: &Containerd<'_>) -> Resul
     if !hostrun_integration::cgroup::has_controller("memory") {
         return host::skip(
             "tells_of_memory_that_ran_out",
-            "no memory controller: see make test-vm",
+            "no memory controller: shim_limits.rs has it in the virtual machine",
         );
     }
     let events = listen(containerd)?;
