@@ -93,6 +93,7 @@ vm-limits vm-labels vm-checkpoint: vm-%: build
 
 test-host: build ## a host of Debian's packages with hostrun in /usr, booted: limits, systemd and the read-only root, a line for each proof
 	integration/told integration/host/test $(HOSTRUN)
+	integration/told integration/host/cut $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, as many in one shim, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test shim_churn --test kill_steps --test race --test store_steps --test power_cut --test crowd
