@@ -3,6 +3,7 @@
 //! Every round runs every shim once, in random order: `ctr run --rm` of `true`, and the call that deletes
 //! a container which has ended. What a shim holds in memory is read for pods of several sizes.
 
+mod goals;
 mod memory;
 
 use crate::measure::{Row, Table};
@@ -39,6 +40,7 @@ pub(crate) fn main(words: &[String]) -> Result<()> {
             Err(reason) => say(&format!("left out: containerd {name}: {reason:#}\n"))?,
         }
     }
+    say(&format!("\n{}", goals::text(&found.tables, &found.memory)))?;
     let Some(out) = &options.out else {
         return Ok(());
     };
@@ -142,7 +144,7 @@ impl Bench {
             .collect();
         for (case, title, act) in [
             ("run", "ctr run --rm true", run as Act),
-            ("delete", "Delete of a container that has ended", delete),
+            ("delete", "Delete of what has ended", delete),
         ] {
             let title = format!("containerd {version}: {title}, ms");
             let labels = works.iter().map(label);

@@ -26,6 +26,7 @@ const PANELS: [(&str, &str); 18] = [
     ("typed", "true in an image"),
 ];
 
+const MS: &str = "milliseconds";
 const COLUMNS: usize = 3;
 const WIDTH: f64 = 360.0;
 const MARGIN: f64 = 24.0;
@@ -44,7 +45,7 @@ pub(crate) fn picture(tables: &[Table], caption: &str) -> String {
         .iter()
         .filter_map(|(name, title)| Some((*title, find(name)?)))
         .collect();
-    draw("a start", &panels, caption)
+    draw("a start", MS, &panels, caption)
 }
 
 /// The picture of loads: a panel a table.
@@ -53,7 +54,7 @@ pub(crate) fn images(tables: &[Table], caption: &str) -> String {
         .iter()
         .map(|table| (table.name.as_str(), table))
         .collect();
-    draw("a load", &panels, caption)
+    draw("a load", MS, &panels, caption)
 }
 
 /// The picture of shims: a panel a table.
@@ -62,10 +63,10 @@ pub(crate) fn shims(tables: &[Table], caption: &str) -> String {
         .iter()
         .map(|table| (table.title.as_str(), table))
         .collect();
-    draw("a shim", &panels, caption)
+    draw("a shim", "milliseconds and KiB", &panels, caption)
 }
 
-fn draw(what: &str, panels: &[(&str, &Table)], caption: &str) -> String {
+fn draw(what: &str, unit: &str, panels: &[(&str, &Table)], caption: &str) -> String {
     let mut body = String::new();
     let mut top = MARGIN + 46.0;
     for row in panels.chunks(COLUMNS) {
@@ -84,7 +85,7 @@ fn draw(what: &str, panels: &[(&str, &Table)], caption: &str) -> String {
          viewBox=\"0 0 {width} {top}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n\
          <text x=\"{MARGIN}\" y=\"36\" font-size=\"17\" font-weight=\"bold\">What {what} costs: \
-         medians in milliseconds, each panel on its own scale; the mark is the lower tenth</text>\n\
+         medians in {unit}, each panel on its own scale; the mark is the lower tenth</text>\n\
          <text x=\"{MARGIN}\" y=\"56\" fill=\"#555555\">{}</text>\n{body}</svg>\n",
         escaped(caption)
     )

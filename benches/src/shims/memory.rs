@@ -49,6 +49,7 @@ pub(super) fn measure(version: &str, all: &[Containerd<'_>]) -> Result<(Table, V
             facts.push(json!({
                 "containerd": version, "shim": label(containerd), "containers": size,
                 "uss_kib": held.uss, "rss_kib": held.rss, "threads": held.threads,
+                "further_kib": further,
             }));
         }
         let row: &mut Row = table.row_mut(label(containerd)).context("no row")?;
