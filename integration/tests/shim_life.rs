@@ -340,6 +340,10 @@ fn containers_of_a_group_share_a_shim_which_goes_with_the_last() -> Result<()> {
         let mut again = shims.start(&second, &bundle)?;
         let pid = shims.pid_of(&mut again)?;
         assert_eq!(pid, shims.pid_of(&mut first.client)?);
+        assert_eq!(
+            fs::read_to_string(format!("/proc/{pid}/comm"))?,
+            "containerd-shim\n"
+        );
         again.ok("Create", &shims.create(&second, &bundle, &[]))?;
         again.ok("Start", &[(1, text(&second))])?;
         first.kill(9)?;

@@ -192,6 +192,8 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), String> {
     // Containers must not reach our binary through us, CVE-2019-5736. We are one thread yet, and what is
     // open stays open.
     seal::ensure().map_err(|error| error.to_string())?;
+    // Executed by a descriptor we would be called by its number.
+    rustix::thread::set_name(c"containerd-shim").map_err(|errno| failed("take a name", errno))?;
     let listener = take_listener().map_err(|errno| failed("take the socket", errno))?;
     let signals = Signals::block().map_err(|errno| format!("block signals: {errno}"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
