@@ -243,8 +243,6 @@ impl Shim {
         }
         if let Ok(token) = self.poll.add(&socket, Source::Client, EventFlags::IN) {
             self.clients.insert(token, Connection::new(socket));
-            // Who found us still here was told to make a container here.
-            self.go_on();
         }
     }
 
