@@ -57,6 +57,8 @@ impl Conversion<'_> {
         self.service.line("Delegate", "yes");
         self.service.line("KillMode", "mixed");
         self.service.line("SyslogIdentifier", "%N");
+        // hostrun hands it on and cleans up; of SIGABRT it would die.
+        self.service.line("WatchdogSignal", "SIGTERM");
         // How a program that was asked to end says that it did.
         self.service.line("SuccessExitStatus", "143");
         // Of a host that lost its power.
@@ -121,7 +123,12 @@ impl Conversion<'_> {
             let places = ["/run", "/tmp", "/var/tmp"].map(|place| format!("--tmpfs={place}"));
             self.flags.extend(places.into_iter().filter(|_| memory));
         }
-        self.one_of("CgroupsMode", &[("enabled", None), ("split", None)]);
+        // Part of the service's cgroup, so that what it may use and its journal are the service's.
+        let split = Some("--cgroups=split");
+        match self.last("CgroupsMode") {
+            Some(_) => self.one_of("CgroupsMode", &[("enabled", None), ("split", split)]),
+            None => self.flags.extend(split.map(str::to_owned)),
+        }
         self.one_of("LogDriver", &[("journald", None), ("passthrough", None)]);
         let systempaths = Some("--security-opt=systempaths=unconfined");
         self.one_of("Unmask", &[("ALL", systempaths)]);

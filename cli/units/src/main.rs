@@ -85,11 +85,28 @@ fn show(file: &str) -> io::Result<bool> {
     }
 }
 
-/// Its errors go to the journal. Bad files keep no good ones from being made, and the generator succeeds: the boot
-/// goes on.
+/// Bad files keep no good ones from being made, and the generator succeeds: the boot goes on.
 fn make(dir: &str) -> io::Result<bool> {
     let problems = generate(&directories(), dir.as_ref(), &prefix())?;
-    tell(&mut io::stderr(), &problems).map(|()| true)
+    let by_systemd = std::env::var_os("SYSTEMD_SCOPE").is_some_and(|scope| scope == "system");
+    if !by_systemd || log(&problems).is_err() {
+        tell(&mut io::stderr(), &problems)?;
+    }
+    Ok(true)
+}
+
+/// A generator runs before the journal does, and nobody reads its standard error: the kernel keeps what it says,
+/// a record a line, and the journal has it from there (systemd.generator(7)).
+fn log(problems: &[Problem]) -> io::Result<()> {
+    let mut kernel = std::fs::OpenOptions::new().write(true).open("/dev/kmsg")?;
+    let texts = problems.iter().map(ToString::to_string);
+    let lines: Vec<String> = texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    // 3: an error; a record is one write(2).
+    lines
+        .iter()
+        .try_for_each(|line| kernel.write_all(format!("<3>hostrun-units: {line}\n").as_bytes()))
 }
 
 fn tell(to: &mut dyn Write, problems: &[Problem]) -> io::Result<()> {

@@ -13,6 +13,8 @@ use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::host::wait_for;
 use hostrun_integration::runtime::Call;
 
+mod units;
+
 const HOSTRUN: &str = "/usr/bin/hostrun";
 
 /// An image that the system came with.
