@@ -12,6 +12,15 @@ const FOLDERS: [(&str, &str); 3] = [
     ("UpheldBy", "upholds"),
 ];
 
+/// All that is done of `[Install]`.
+pub(crate) const KEYS: [&str; 5] = [
+    "WantedBy",
+    "RequiredBy",
+    "UpheldBy",
+    "Alias",
+    "DefaultInstance",
+];
+
 /// Links of one service, each with what it leads to.
 pub(crate) fn links(service: &Service) -> Vec<(String, String)> {
     let file = service.file_name();

@@ -76,6 +76,7 @@ pub fn convert(source: &Source, neighbours: &Neighbours) -> Result<Service, Vec<
         Kind::Network => others::network(source, neighbours),
         Kind::Image => others::image(source, neighbours),
     };
+    problems.extend(unknown(source));
     problems.extend(source.problems.iter().cloned());
     problems.sort_by_key(|problem| (problem.file.clone(), problem.line));
     if problems.is_empty() {
@@ -102,13 +103,22 @@ pub fn generate(from: &[PathBuf], to: &Path, prefix: &Path) -> io::Result<Vec<Pr
     Ok(problems)
 }
 
+/// Keys of the sections that are the generator's own business, whatever the file is about.
+fn unknown(source: &Source) -> Vec<Problem> {
+    let known = |entry: &syntax::Entry| match entry.section.as_str() {
+        "Quadlet" => entry.key == "DefaultDependencies",
+        "Install" => install::KEYS.contains(&entry.key.as_str()),
+        _ => true,
+    };
+    let entries = source.document.entries.iter();
+    let unknown = entries.filter(|entry| !known(entry) && !entry.key.starts_with("X-"));
+    unknown
+        .map(|entry| entry.problem("means nothing to a generator", None))
+        .collect()
+}
+
 /// `[Quadlet] DefaultDependencies=`.
 pub(crate) fn has_default_dependencies(source: &Source, problems: &mut Vec<Problem>) -> bool {
-    for entry in source.document.section("Quadlet") {
-        if entry.key != "DefaultDependencies" && !entry.key.starts_with("X-") {
-            problems.push(entry.problem("no such key", Some("DefaultDependencies")));
-        }
-    }
     let entry = source.document.last("Quadlet", "DefaultDependencies");
     entry.is_none_or(|entry| keys::truth(entry, problems))
 }

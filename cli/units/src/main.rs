@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["check", files @ ..] if !files.is_empty() => check(files),
         ["show", file] => show(file),
+        // What services of ours execute: one that has systemd make a directory, one that has it keep a network.
         ["nothing"] => Ok(true),
         ["hold"] => loop {
             std::thread::park();
