@@ -6,13 +6,11 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use serde::{Deserialize, Serialize};
-
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// What went wrong, coarse enough to branch on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The image, container, file or member asked for is not there.
@@ -171,39 +169,50 @@ impl Error {
     }
 }
 
-/// An error on its way from another process.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
-    kind: ErrorKind,
-    operation: String,
-    subject: String,
-    cause: String,
-    hint: Option<String>,
-}
+/// Kinds by number, for the way between processes; the last one stands for all others.
+const KINDS: [ErrorKind; 14] = [
+    ErrorKind::NotFound,
+    ErrorKind::AlreadyExists,
+    ErrorKind::InUse,
+    ErrorKind::Invalid,
+    ErrorKind::Ambiguous,
+    ErrorKind::Corrupt,
+    ErrorKind::TooLarge,
+    ErrorKind::Unsupported,
+    ErrorKind::WrongArchitecture,
+    ErrorKind::Denied,
+    ErrorKind::Refused,
+    ErrorKind::NoSpace,
+    ErrorKind::Network,
+    ErrorKind::Io,
+];
 
-impl From<Error> for Told {
-    fn from(error: Error) -> Self {
-        Self {
-            kind: error.kind,
-            operation: error.operation.into_owned(),
-            subject: error.subject,
-            cause: error.cause,
-            hint: error.hint.map(Cow::into_owned),
-        }
+impl Error {
+    /// For another process of ours.
+    pub(crate) fn into_words(self) -> Vec<String> {
+        let number = KINDS.iter().position(|kind| *kind == self.kind);
+        let mut words = vec![
+            number.unwrap_or(KINDS.len() - 1).to_string(),
+            self.operation.into_owned(),
+            self.subject,
+            self.cause,
+        ];
+        words.extend(self.hint.map(Cow::into_owned));
+        words
     }
-}
 
-impl Told {
     /// Whoever tells may have been taken over: its words are shown as an image's are.
-    pub(crate) fn into_error(self) -> Error {
-        Error {
-            kind: self.kind,
-            operation: printable(&self.operation).into(),
-            subject: printable(&self.subject),
-            cause: printable(&self.cause),
-            hint: self.hint.map(|hint| printable(&hint).into()),
+    pub(crate) fn of_words(mut words: impl Iterator<Item = String>) -> Option<Self> {
+        let kind = words.next()?.parse::<usize>().ok()?;
+        let mut word = || words.next().map(|word| printable(&word));
+        Some(Self {
+            kind: *KINDS.get(kind)?,
+            operation: word()?.into(),
+            subject: word()?,
+            cause: word()?,
+            hint: word().map(Cow::from),
             source: None,
-        }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::recipe::{self, Recorder};
 use crate::store::{Folder, Seat, Workspace, empty, fingerprint};
 use crate::tape::Streamed;
-use crate::unpack::{Site, Unpacked, compare, mark_opaque, unpack};
+use crate::unpack::{Site, compare, mark_opaque, unpack};
 
 /// The directory itself.
 const ROOT: &str = "fs";
@@ -39,12 +39,12 @@ impl Driver for Dirs {
         Ok(Made::Layer(unpacked))
     }
 
-    fn complete(&self, folder: &Folder, unpacked: &Unpacked) -> Result<()> {
-        if unpacked.opaque.is_empty() {
+    fn complete(&self, folder: &Folder, opaque: &[Vec<u8>]) -> Result<()> {
+        if opaque.is_empty() {
             return Ok(());
         }
         let root = Folder::open(folder.path().join(ROOT))?;
-        mark_opaque(root.fd(), &unpacked.opaque)
+        mark_opaque(root.fd(), opaque)
     }
 
     fn is_synced(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::error::{At, Error, Result};
 use crate::limits::Limits;
 use crate::store::{Folder, Seat, Workspace};
 use crate::tape::{EntryStream, Streamed};
-use crate::unpack::{Unpacked, fill};
+use crate::unpack::fill;
 
 /// The layer's tar, untouched.
 const TAR: &str = "data.tar";
@@ -63,7 +63,7 @@ impl Driver for Erofs {
         Ok(Made::Layer(unpacked))
     }
 
-    fn complete(&self, _: &Folder, _: &Unpacked) -> Result<()> {
+    fn complete(&self, _: &Folder, _: &[Vec<u8>]) -> Result<()> {
         Ok(())
     }
 

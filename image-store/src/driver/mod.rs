@@ -15,8 +15,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::blobs::Bytes;
 use crate::decode::LayerStream;
 use crate::digest::Digest;
@@ -29,8 +27,7 @@ pub(crate) use dirs::{Dirs, kept_name};
 pub(crate) use erofs::Erofs;
 
 /// What new layers of a store become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum DriverName {
     /// Directories, on any file system.
@@ -115,7 +112,7 @@ pub(crate) trait Driver: fmt::Debug + Sync {
     fn unpack(&self, tar: &mut LayerStream<Bytes>, job: &Job<'_>) -> Result<Made>;
 
     /// Does what needs more rights than unpacking has.
-    fn complete(&self, folder: &Folder, unpacked: &Unpacked) -> Result<()>;
+    fn complete(&self, folder: &Folder, opaque: &[Vec<u8>]) -> Result<()>;
 
     /// Whether the layer's large files are on the disk when [`Driver::unpack`] returns; else the
     /// whole file system must be synced.

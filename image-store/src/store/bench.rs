@@ -3,16 +3,17 @@
 //! It needs a directory to work in and the open blobs, and nothing else of the store or the host; so
 //! a caller who has a [`Cell`] to give can have it done in there.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::Mutex;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use super::disk::Folder;
+use super::lines::{Line, Meaning};
+use super::record::{self, LayerRecord, PathBytes};
 use super::side::{Seat, side_by_side};
 use super::sums::{check, check_blob};
 use crate::blobs::{Blobs, Bytes, Section};
@@ -21,9 +22,9 @@ use crate::cell::Cell;
 use crate::decode::{LayerStream, digest_of, drain};
 use crate::digest::{Algorithm, Digest};
 use crate::driver::{DriverName, Job, Made, kept_name};
-use crate::error::{At, Error, ErrorKind, Result, Told};
+use crate::error::{At, Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::unpack::Unpacked;
+use crate::unpack::Warnings;
 
 /// Most bytes that a cell may tell: more than the names of directories that all layers may have.
 const TOLD_MAX: u64 = 1 << 30;
@@ -54,27 +55,23 @@ pub(super) enum Manner {
 }
 
 /// A layer that was unpacked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Product {
     /// Its directory in the place.
     pub(super) name: String,
     pub(super) form: DriverName,
-    pub(super) unpacked: Unpacked,
+    pub(super) record: LayerRecord,
+    /// Directories that are to hide the lower layers' ones.
+    pub(super) opaque: Vec<Vec<u8>>,
+    pub(super) warnings: Warnings,
 }
 
 /// What is told meanwhile about the task of a number.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub(super) enum Tale {
     Started,
     Warning(String),
     Done,
-}
-
-/// What a cell tells.
-#[derive(Debug, Serialize, Deserialize)]
-enum Message {
-    Tale(usize, Tale),
-    End(std::result::Result<Vec<Option<Product>>, Told>),
 }
 
 /// The work itself.
@@ -118,26 +115,31 @@ impl Bench<'_> {
         let mut inside = |place: &Path, sink: &mut (dyn Write + Send)| {
             let bench = Bench { place, ..*self };
             let sink = Mutex::new(sink);
-            let say = |message: &Message| {
-                if let (Ok(mut sink), Ok(mut line)) = (sink.lock(), serde_json::to_vec(message)) {
-                    line.push(b'\n');
+            let say = |line: &Line| {
+                if let Ok(mut sink) = sink.lock() {
                     // Nobody listens any more: the process will not be needed long.
-                    sink.write_all(&line).unwrap_or_default();
+                    line.write(&mut **sink).unwrap_or_default();
                 }
             };
-            let done = bench.run(tasks, &|number, tale| say(&Message::Tale(number, tale)));
-            say(&Message::End(done.map_err(Told::from)));
+            match bench.run(tasks, &|number, tale| say(&Line::tale(number, tale))) {
+                Ok(products) => {
+                    for product in products {
+                        say(&Line::product(product));
+                    }
+                }
+                Err(error) => say(&Line::error(error)),
+            }
         };
-        let mut end = None;
+        let (mut products, mut refused) = (Vec::new(), None);
         let mut outside = |source: &mut dyn Read| {
-            let (mut source, mut line) = (BufReader::new(source.take(TOLD_MAX)), Vec::new());
-            while source.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
-                match serde_json::from_slice(&line) {
-                    Ok(Message::Tale(number, tale)) if number < tasks.len() => tell(number, tale),
-                    Ok(Message::End(done)) => end = Some(done),
+            let mut source = BufReader::new(source.take(TOLD_MAX));
+            while let Some(line) = Line::read(&mut source) {
+                match line.meaning() {
+                    Some(Meaning::Tale(number, tale)) if number < tasks.len() => tell(number, tale),
+                    Some(Meaning::Product(product)) => products.push(product.map(|one| *one)),
+                    Some(Meaning::Error(error)) => refused = Some(error),
                     _ => return,
                 }
-                line.clear();
             }
         };
         let ran = cell.run(self.place, &kept, &mut inside, &mut outside);
@@ -148,11 +150,17 @@ impl Bench<'_> {
             }
             Error::from_io("unpack", "layers".to_owned(), error)
         };
-        match (ran, end) {
-            (Ok(()), Some(Ok(products))) if products.len() == tasks.len() => Ok(products),
-            (_, Some(Err(told))) => Err(told.into_error()),
-            (Err(error), _) => Err(failed(error)),
-            (Ok(()), _) => {
+        let fits = |(task, product): (&Task<'_>, &Option<Product>)| match product {
+            Some(product) => product.record.diff_id == task.layer.diff_id,
+            None => task.manner != Manner::New,
+        };
+        match (ran, refused) {
+            (_, Some(error)) => Err(error),
+            (Err(error), None) => Err(failed(error)),
+            (Ok(()), None) => {
+                if products.len() == tasks.len() && tasks.iter().zip(&products).all(fits) {
+                    return Ok(products);
+                }
                 let cause = "the process that did it said nothing sensible";
                 Err(Error::corrupt("unpack", "layers", cause))
             }
@@ -201,7 +209,17 @@ impl Bench<'_> {
         Ok(Product {
             name,
             form,
-            unpacked,
+            record: LayerRecord {
+                version: record::version(),
+                diff_id: task.layer.diff_id.clone(),
+                entries: unpacked.entries,
+                bytes: unpacked.bytes,
+                root: unpacked.root,
+                opaque_root: unpacked.opaque_root,
+                implied: unpacked.implied.into_iter().map(PathBytes).collect(),
+            },
+            opaque: unpacked.opaque,
+            warnings: unpacked.warnings,
         })
     }
 

@@ -15,7 +15,7 @@ use super::bench::{Product, Task, label};
 use super::disk::{Folder, Staged, free_bytes};
 use super::heritage;
 use super::marks::mark_name;
-use super::record::{self, Change, Heir, ImageRecord, LayerRecord, PathBytes};
+use super::record::{self, Change, Heir, ImageRecord, LayerRecord};
 use super::turns::Turns;
 use super::workspace::Workspace;
 use crate::blobs::Blobs;
@@ -25,7 +25,7 @@ use crate::driver::{self, DriverName, Erofs};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::image::Image;
 use crate::load::{LoadOptions, Progress};
-use crate::unpack::{RootAttributes, Unpacked};
+use crate::unpack::{RootAttributes, Warnings};
 
 /// One load into the store.
 pub(super) struct Ingest<'a> {
@@ -119,10 +119,9 @@ impl<'a> Ingest<'a> {
         let layer = task.layer;
         let name = product.name;
         let folder = Folder::open(self.work.path().join(&name))?;
-        let (driver, unpacked) = (product.form.driver(), product.unpacked);
-        driver.complete(&folder, &unpacked)?;
-        self.warn(layer, &unpacked);
-        let record = layer_record(&layer.diff_id, unpacked);
+        let (driver, record) = (product.form.driver(), product.record);
+        driver.complete(&folder, &product.opaque)?;
+        self.warn(layer, &product.warnings);
         folder.write("meta.json", &record::encode(&record)?)?;
         let from = Folder::open_or_make(folder.path().join("from"))?;
         if let Some(mark) = mark_name(layer) {
@@ -259,29 +258,17 @@ impl<'a> Ingest<'a> {
         heritage::settle(&views)
     }
 
-    fn warn(&self, layer: &LayerBlob, unpacked: &Unpacked) {
+    fn warn(&self, layer: &LayerBlob, warnings: &Warnings) {
         let diff_id = &layer.diff_id;
-        for text in &unpacked.warnings.texts {
+        for text in &warnings.texts {
             self.options.report(&Progress::Warning { diff_id, text });
         }
-        if unpacked.warnings.more > 0 {
-            let text = format!("{} more warnings", unpacked.warnings.more);
+        if warnings.more > 0 {
+            let text = format!("{} more warnings", warnings.more);
             self.options.report(&Progress::Warning {
                 diff_id,
                 text: &text,
             });
         }
-    }
-}
-
-fn layer_record(diff_id: &Digest, unpacked: Unpacked) -> LayerRecord {
-    LayerRecord {
-        version: record::version(),
-        diff_id: diff_id.clone(),
-        entries: unpacked.entries,
-        bytes: unpacked.bytes,
-        root: unpacked.root,
-        opaque_root: unpacked.opaque_root,
-        implied: unpacked.implied.into_iter().map(PathBytes).collect(),
     }
 }

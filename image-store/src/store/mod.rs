@@ -10,6 +10,7 @@ mod export;
 mod heritage;
 mod import;
 mod ingest;
+mod lines;
 mod lookup;
 mod marks;
 mod names;

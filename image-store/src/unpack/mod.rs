@@ -50,7 +50,7 @@ impl RootAttributes {
 }
 
 /// What unpacking a layer came to.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     /// Bytes of file data.
@@ -71,7 +71,7 @@ pub(crate) struct Unpacked {
 }
 
 /// What was left out of a layer or bent, for the caller to show.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(crate) struct Warnings {
     pub(crate) texts: Vec<String>,
     pub(crate) more: u64,
