@@ -26,7 +26,7 @@ VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
-ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
+ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags health images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)

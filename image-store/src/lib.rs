@@ -72,6 +72,6 @@ pub use registry::{PushOptions, Registry, RegistryOptions};
 pub use save::SaveOptions;
 pub use source::Source;
 pub use store::{
-    Change, Collected, Damage, GenerationInfo, Part, Repaired, Store, Usage, Verified,
+    Change, Collected, Damage, Followed, GenerationInfo, Part, Repaired, Store, Usage, Verified,
 };
 pub use trust::Trust;

@@ -234,6 +234,15 @@ pub(crate) enum GenerationsVerb {
     },
     /// Switch to the one before the current one
     Rollback,
+    /// Switch to the one that held when this version of the system ran
+    ///
+    /// Called early at boot. Names stay as they are for a version that has not run before, and for an empty one, which
+    /// is none.
+    Follow {
+        /// The version, as `IMAGE_VERSION` of os-release has it
+        #[arg(value_name = "VERSION")]
+        version: String,
+    },
 }
 
 /// Delete what was removed.

@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod containers;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod plain;
 pub(crate) mod registries;

@@ -1,6 +1,7 @@
 //! `hostrun run`.
 
 use super::bundles::Handover;
+use super::health::HealthFlags;
 use crate::flags::capability::Choice;
 use crate::flags::device::{Asked, Device};
 use crate::flags::environment::Variable;
@@ -17,7 +18,7 @@ use hostrun_runtime::cdi::DeviceName;
 use std::path::PathBuf;
 
 /// A bundle's config.json says all of this; a flag that would be passed over in silence is refused.
-const NOT_OF_BUNDLES: [&str; 14] = [
+const NOT_OF_BUNDLES: [&str; 15] = [
     "interactive",
     "tty",
     "rm",
@@ -32,6 +33,7 @@ const NOT_OF_BUNDLES: [&str; 14] = [
     "FileFlags",
     "IsolationFlags",
     "LimitFlags",
+    "HealthFlags",
 ];
 
 /// Run a command in a new container.
@@ -116,6 +118,8 @@ pub(crate) struct Run {
     pub(crate) isolation: IsolationFlags,
     #[command(flatten)]
     pub(crate) limits: LimitFlags,
+    #[command(flatten)]
+    pub(crate) health: HealthFlags,
 
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE [COMMAND] [ARG]", required = true, num_args = 1.., trailing_var_arg = true)]

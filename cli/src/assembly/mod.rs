@@ -181,6 +181,7 @@ fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
         detached: flags.detach,
         terminal: flags.tty,
         interactive: flags.interactive,
+        health: flags.health.written(),
     }
 }
 

@@ -33,14 +33,15 @@ fn describe(globals: &Globals, name: &str) -> Result<Value> {
         };
     }
     if globals.store.exists()
-        && let Ok(image) = globals.open_store()?.resolve(name)
+        && let store = globals.open_store()?
+        && let Ok(image) = store.resolve(name)
     {
         let mut value = images::describe(&image);
         if let Some(object) = value.as_object_mut() {
             object.insert("kind".to_owned(), json!("image"));
-            let config: Value = serde_json::to_vec(image.config())
-                .and_then(|text| serde_json::from_slice(&text))
-                .context("cannot write the image's configuration")?;
+            // As it came: what we make no use of is in it as well, such as a health check.
+            let config: Value = serde_json::from_slice(&store.configuration(&image)?)
+                .context("cannot read the image's configuration")?;
             object.insert("config".to_owned(), config);
         }
         return Ok(value);
@@ -68,6 +69,7 @@ fn of_record(globals: &Globals, record: &Record) -> Result<Value> {
         "stopSignal": meta.stop_signal,
         "autoRemove": meta.auto_remove,
         "detached": meta.detached,
+        "healthcheck": meta.health,
         "attended": record.is_attended()?,
         "state": {
             "status": status.phase,

@@ -4,6 +4,7 @@ pub(crate) mod df;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod generations;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod images;
 pub(crate) mod import;

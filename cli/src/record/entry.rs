@@ -5,6 +5,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,9 @@ pub(crate) struct Meta {
     pub(crate) terminal: bool,
     /// Standard input is held open.
     pub(crate) interactive: bool,
+    /// What was said of its health check, written as images write theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<Value>,
 }
 
 /// How far a container is.

@@ -61,10 +61,12 @@ macro_rules! verb {
     };
 }
 
-use args::{bundles, checkpoint, containers, doctor, exec, images, registries, run, unit, update};
+use args::{
+    bundles, checkpoint, containers, doctor, exec, health, images, registries, run, unit, update,
+};
 
 /// Every verb but `init`, which has no tree because it runs inside containers.
-pub(crate) const VERBS: [Verb; 40] = [
+pub(crate) const VERBS: [Verb; 41] = [
     verb!(plain "run", "Run a command in a new container", Containers, run::Run => commands::run::main),
     verb!(plain "exec", "Run a command in a running container", Containers, exec::Exec => commands::exec::main),
     verb!("ps", "List containers", Containers, containers::Ps => commands::ps::main),
@@ -73,6 +75,7 @@ pub(crate) const VERBS: [Verb; 40] = [
     verb!(plain "kill", "Send a signal to containers", Containers, containers::Kill => commands::kill::main),
     verb!("rm", "Remove containers", Containers, containers::Rm => commands::rm::main),
     verb!("inspect", "Show everything as JSON", Containers, containers::Inspect => commands::inspect::main),
+    verb!("health", "Tell what is healthy and what is not", Containers, health::Health => commands::health::main),
     verb!("unit", "Check files that become services", Containers, unit::Unit => commands::unit::main),
     verb!("doctor", "Check this machine, and say how to fix it", Containers, doctor::Doctor => commands::doctor::main),
     verb!("load", "Load an image into the store", Images, images::Load => commands::load::main),

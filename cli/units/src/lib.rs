@@ -5,6 +5,7 @@
 //! key is never passed over (podman-systemd.unit(5), systemd.generator(7)).
 
 mod container;
+pub mod health;
 mod install;
 mod keys;
 mod others;
@@ -101,6 +102,20 @@ pub fn generate(from: &[PathBuf], to: &Path, prefix: &Path) -> io::Result<Vec<Pr
         }
     }
     Ok(problems)
+}
+
+/// What is wrong with all files below some directories: what [`generate`] would tell.
+#[must_use]
+pub fn problems(from: &[PathBuf], prefix: &Path) -> Vec<Problem> {
+    let (sources, mut problems) = find(from);
+    let neighbours = Neighbours::new(sources, prefix);
+    let wrong = neighbours.sources.iter();
+    problems.extend(
+        wrong
+            .filter_map(|source| convert(source, &neighbours).err())
+            .flatten(),
+    );
+    problems
 }
 
 /// Keys of the sections that are the generator's own business, whatever the file is about.

@@ -1,9 +1,11 @@
 //! `hostrun-units`: a generator of systemd's, a checker, and what holds a shared network.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use hostrun_units::health::Question;
 use hostrun_units::{Neighbours, Problem, SYSTEM, convert, find, generate, read};
 
 const USAGE: &str = "hostrun-units check FILE...   says what is wrong with Quadlet's files
@@ -12,7 +14,13 @@ hostrun-units DIR [DIR DIR]   makes all services, as a generator of systemd's
 ";
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some((_, rest)) = words.split_first().filter(|(word, _)| *word == "health") {
+        let question = Question::read(rest, directories(), &prefix());
+        return ended(question.map_or_else(usage, |question| question.answer()));
+    }
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["check", files @ ..] if !files.is_empty() => check(files),
@@ -24,8 +32,16 @@ fn main() -> ExitCode {
         },
         [dir] | [dir, _, _] if dir.starts_with('/') => make(dir),
         ["--help" | "-h"] => io::stdout().write_all(USAGE.as_bytes()).map(|()| true),
-        _ => io::stderr().write_all(USAGE.as_bytes()).map(|()| false),
+        _ => usage(),
     };
+    ended(done)
+}
+
+fn usage() -> io::Result<bool> {
+    io::stderr().write_all(USAGE.as_bytes()).map(|()| false)
+}
+
+fn ended(done: io::Result<bool>) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -22,6 +22,7 @@ mod shelf;
 mod side;
 mod spare;
 mod sums;
+mod systems;
 mod tasks;
 mod tree;
 mod turns;
@@ -35,6 +36,7 @@ pub(crate) use pull::Arrivals;
 pub use record::Change;
 pub(crate) use record::{Heir, ImageRecord};
 pub(crate) use side::Seat;
+pub use systems::Followed;
 pub(crate) use tree::fingerprint;
 pub use verification::{Damage, Part, Repaired, Verified};
 pub(crate) use workspace::{Workspace, empty};
@@ -274,6 +276,16 @@ impl Store {
     pub fn resolve(&self, name_or_id: &str) -> Result<Image> {
         let _lock = self.lock_shared()?;
         self.image(&self.find(name_or_id)?.id)
+    }
+
+    /// An image's configuration as it came, its bytes checked against its digest.
+    ///
+    /// # Errors
+    /// `NotFound` when it was removed meanwhile, `Corrupt`, `Io`.
+    pub fn configuration(&self, image: &Image) -> Result<Vec<u8>> {
+        let _lock = self.lock_shared()?;
+        let (shelf, record) = self.shelf_of(image.id())?;
+        Ok(shelf.blob(&record.config)?.bytes)
     }
 
     /// All images, newest build first.

@@ -75,11 +75,12 @@ impl Store {
         link.commit(work)
     }
 
-    /// Takes generations away, but never the current one.
+    /// Takes generations away, but never the current one, nor one that a version of the system goes back to.
     pub(super) fn forget(&self, numbers: impl IntoIterator<Item = u64>) -> Result<()> {
         let current = self.own.generation()?.number;
+        let pinned = self.own.pinned()?;
         for number in numbers {
-            if number != current {
+            if number != current && !pinned.contains_key(&number) {
                 self.own.generations.unlink(&number.to_string())?;
             }
         }
@@ -132,6 +133,8 @@ pub struct GenerationInfo {
     pub change: Change,
     /// Whether it holds now.
     pub current: bool,
+    /// Versions of the system whose names these are.
+    pub systems: Vec<String>,
     /// The names and what they mean.
     pub names: Vec<(Reference, Digest)>,
 }
@@ -145,7 +148,14 @@ impl Store {
         let _lock = self.lock_shared()?;
         let _names = self.lock_names()?;
         let current = self.own.generation()?.number;
-        let info = |number| {
+        let versions = self.own.versions()?;
+        let info = |number: u64| {
+            let of_it = |to: &str| match to.strip_prefix("../") {
+                Some(CURRENT) => number == current,
+                to => to == Some(number.to_string().as_str()),
+            };
+            let systems = versions.iter().filter(|(_, to)| of_it(to));
+            let systems = systems.map(|(version, _)| version.clone()).collect();
             let Generation {
                 number,
                 made,
@@ -158,6 +168,7 @@ impl Store {
                 made,
                 change,
                 current: number == current,
+                systems,
                 names: names.into_iter().collect(),
             })
         };

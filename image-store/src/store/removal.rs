@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::Store;
-use super::record::Change;
+use super::record::{Change, Generation};
 use super::workspace::Workspace;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, quoted};
@@ -45,6 +45,23 @@ impl Store {
             );
         }
         self.refuse_leased(text, &found.id)?;
+        if let Some(version) = self.version_that_needs(&found.id)? {
+            // The name goes; the image is there when that version runs again.
+            if !names.is_empty() {
+                self.untag(&names)?;
+                return Ok(Removed {
+                    untagged: names,
+                    ..Removed::default()
+                });
+            }
+            let cause = format!("version {version} of the system has a name for it");
+            return Err(Error::new(
+                ErrorKind::InUse,
+                "remove image",
+                quoted(text),
+                cause,
+            ));
+        }
         let record =
             self.own
                 .image_record(&found.id)
@@ -103,6 +120,18 @@ impl Store {
             }
         }
         self.forget(numbers)
+    }
+
+    /// A version of the system that does not run, and whose names lead to the image.
+    fn version_that_needs(&self, id: &Digest) -> Result<Option<String>> {
+        for (number, version) in self.own.pinned()? {
+            let generation = self.own.generation_of(number);
+            let names = |generation: Generation| generation.names.values().any(|other| other == id);
+            if generation.is_ok_and(names) {
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
     }
 
     fn refuse_leased(&self, text: &str, id: &Digest) -> Result<()> {
