@@ -127,10 +127,10 @@ mod tests {
             Some(json!({"Test": ["NONE"]}))
         );
         assert_eq!(
-            flags("--health-cmd=wget -q x || exit 1|--health-interval=1m30s|--health-retries=5|--health-start-period=0s")
+            flags("--health-cmd=wget -q x; exit 1|--health-interval=1m30s|--health-retries=5|--health-start-period=0s")
                 .unwrap(),
             Some(json!({
-                "Test": ["CMD-SHELL", "wget -q x || exit 1"],
+                "Test": ["CMD-SHELL", "wget -q x; exit 1"],
                 "Interval": 90_000_000_000_u64,
                 "StartPeriod": 0,
                 "Retries": 5,

@@ -159,5 +159,5 @@ fn every_command_of_a_generated_service_is_one_of_ours() {
     }
     seen.sort_unstable();
     seen.dedup();
-    assert_eq!(seen, ["kill", "pull", "rm", "run", "tag"]);
+    assert_eq!(seen, ["health", "kill", "pull", "rm", "run", "tag"]);
 }

@@ -8,6 +8,7 @@ use crate::source::Source;
 use crate::syntax::Entry;
 use crate::{Neighbours, STORE, words};
 
+mod readiness;
 mod surroundings;
 
 /// What is done for one container.
@@ -41,6 +42,7 @@ impl Conversion<'_> {
         let name = self.last("ContainerName").map(|entry| entry.value.clone());
         let name = name.unwrap_or_else(|| self.source.usual_name());
         self.own_flags();
+        self.readiness(&name);
         self.user();
         self.files();
         self.network();
@@ -143,21 +145,6 @@ impl Conversion<'_> {
         }
         if let Some(seconds) = self.last("StopTimeout").map(|entry| entry.value.clone()) {
             self.service.line("TimeoutStopSec", seconds);
-        }
-        let tells = self
-            .last("Notify")
-            .is_some_and(|entry| entry.value == "healthy");
-        if tells {
-            let entry = self.all("Notify").pop();
-            let hint = "Notify=yes: the program tells when it is ready";
-            if let Some(entry) = entry {
-                self.refuse(&entry, "is not done", hint);
-            }
-        } else if self.is_true("Notify") == Some(true) {
-            self.service.line("Type", "notify");
-            self.service.line("NotifyAccess", "all");
-        } else if !self.service.says("Service", "Type") {
-            self.service.line("Type", "exec");
         }
     }
 

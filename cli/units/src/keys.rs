@@ -32,7 +32,8 @@ const NO_WAY_OUT: &str = "containers have a loopback and nothing else, the host'
 const NOT_PODMAN: &str = "hostrun is no podman: write what you want with keys";
 const NO_MAPS: &str = "only the host's users are offered: UserNS=host";
 const NO_LABELS: &str = "labels are the host's policy's, not a unit's";
-const NO_HEALTH: &str = "let the program tell systemd: Notify=yes and, in [Service], WatchdogSec=";
+const NO_STARTUP: &str = "HealthStartPeriod= says how long a container may fail its check at first";
+const NO_LOG: &str = "nobody keeps what a check says; 'hostrun health' shows it";
 const BY_SERVICE: &str = "a unit that runs is started anew by [Service] Restart= and the like";
 
 /// `[Container]`.
@@ -67,20 +68,20 @@ pub(crate) const CONTAINER: Table = &[
     ("GlobalArgs", Refused(NOT_PODMAN)),
     ("Group", Own),
     ("GroupAdd", Each("--group-add")),
-    ("HealthCmd", Refused(NO_HEALTH)),
-    ("HealthInterval", Refused(NO_HEALTH)),
-    ("HealthLogDestination", Refused(NO_HEALTH)),
-    ("HealthMaxLogCount", Refused(NO_HEALTH)),
-    ("HealthMaxLogSize", Refused(NO_HEALTH)),
-    ("HealthOnFailure", Refused(NO_HEALTH)),
-    ("HealthRetries", Refused(NO_HEALTH)),
-    ("HealthStartPeriod", Refused(NO_HEALTH)),
-    ("HealthStartupCmd", Refused(NO_HEALTH)),
-    ("HealthStartupInterval", Refused(NO_HEALTH)),
-    ("HealthStartupRetries", Refused(NO_HEALTH)),
-    ("HealthStartupSuccess", Refused(NO_HEALTH)),
-    ("HealthStartupTimeout", Refused(NO_HEALTH)),
-    ("HealthTimeout", Refused(NO_HEALTH)),
+    ("HealthCmd", One("--health-cmd")),
+    ("HealthInterval", Own),
+    ("HealthLogDestination", Refused(NO_LOG)),
+    ("HealthMaxLogCount", Refused(NO_LOG)),
+    ("HealthMaxLogSize", Refused(NO_LOG)),
+    ("HealthOnFailure", Own),
+    ("HealthRetries", One("--health-retries")),
+    ("HealthStartPeriod", One("--health-start-period")),
+    ("HealthStartupCmd", Refused(NO_STARTUP)),
+    ("HealthStartupInterval", Refused(NO_STARTUP)),
+    ("HealthStartupRetries", Refused(NO_STARTUP)),
+    ("HealthStartupSuccess", Refused(NO_STARTUP)),
+    ("HealthStartupTimeout", Refused(NO_STARTUP)),
+    ("HealthTimeout", One("--health-timeout")),
     ("HostName", One("--hostname")),
     (
         "HttpProxy",

@@ -31,8 +31,10 @@ pub(super) enum Life {
     /// How long its first process has run.
     Running(Duration),
     Paused,
-    /// Made, but not started; or ended, and how.
-    Not(String),
+    /// Made, but not started.
+    Created,
+    /// Ended, and how.
+    Ended(String),
 }
 
 impl Hostrun {
@@ -150,32 +152,23 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn life(container: &Value, state: Option<&Value>) -> Life {
-    match state.map(|state| text(state, "status")) {
-        Some("paused") => return Life::Paused,
-        Some("running") => {
-            let pid = state
-                .and_then(|state| state.get("pid"))
-                .and_then(Value::as_i64);
-            return Life::Running(pid.and_then(age).unwrap_or_default());
-        }
-        _ => {}
+fn life(container: &Value, listed: Option<&Value>) -> Life {
+    if listed.is_some_and(|listed| text(listed, "status") == "paused") {
+        return Life::Paused;
     }
-    let end = container.get("state");
-    let code = end
-        .and_then(|state| state.get("exitCode"))
-        .and_then(Value::as_i64);
-    let error = end
-        .map(|state| text(state, "error"))
-        .filter(|error| !error.is_empty());
-    Life::Not(
-        match (code, error, end.map(|state| text(state, "status"))) {
-            (_, Some(error), _) => format!("it ended: {error}"),
-            (Some(code), _, _) => format!("it ended with exit code {code}"),
-            (_, _, Some("created")) => "it was not started".to_owned(),
-            _ => "it does not run".to_owned(),
-        },
-    )
+    let state = container.get("state").unwrap_or(&Value::Null);
+    let number = |key| state.get(key).and_then(Value::as_i64);
+    match (
+        text(state, "status"),
+        text(state, "error"),
+        number("exitCode"),
+    ) {
+        ("running", ..) => Life::Running(number("pid").and_then(age).unwrap_or_default()),
+        ("created", ..) => Life::Created,
+        (_, "", Some(code)) => Life::Ended(format!("it ended with exit code {code}")),
+        (_, "", None) => Life::Ended("it does not run".to_owned()),
+        (_, error, _) => Life::Ended(format!("it ended: {error}")),
+    }
 }
 
 /// How long a process has run: its start is told in ticks since boot, of which there are 100 a second (proc(5)).

@@ -142,12 +142,7 @@ impl Question {
         for (asked, container) in &containers {
             findings.push(match container {
                 Some(container) => self.judge(container, memories.get(&container.id)),
-                None => Finding::new(
-                    "container",
-                    asked,
-                    Health::Unhealthy,
-                    "there is no such container",
-                ),
+                None => self.missing(asked),
             });
         }
         Ok(findings)
@@ -208,10 +203,26 @@ impl Question {
         })
     }
 
+    /// One that is waited for may be in the making.
+    fn missing(&self, asked: &str) -> Finding {
+        let health = match self.wait {
+            Some(_) => Health::Starting,
+            None => Health::Unhealthy,
+        };
+        Finding::new("container", asked, health, "there is no such container")
+    }
+
     fn judge(&self, container: &Container, memory: Option<&Memory>) -> Finding {
         let (health, reason) = match (&container.life, &container.check, memory) {
+            (Life::Created, ..) => {
+                let reason = "it was not started";
+                return Finding {
+                    reason: reason.to_owned(),
+                    ..self.missing(&container.name)
+                };
+            }
             (Life::Paused, ..) => (Health::Unhealthy, "it is paused".to_owned()),
-            (Life::Not(why), ..) | (_, Err(why), _) => (Health::Unhealthy, why.clone()),
+            (Life::Ended(why), ..) | (_, Err(why), _) => (Health::Unhealthy, why.clone()),
             (_, Ok(None), _) => (Health::Healthy, "it runs; there is no check".to_owned()),
             (_, Ok(Some(_)), None) => {
                 (Health::Starting, "its check was not carried out".to_owned())
