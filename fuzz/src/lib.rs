@@ -12,20 +12,25 @@ use std::os::fd::AsFd as _;
 pub type Named = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Named; 21] = [
+pub const TARGETS: [Named; 27] = [
+    ("answer", answer),
     ("bus", bus),
     ("cgroups_path", cgroups_path),
+    ("challenge", challenge),
     ("config", config),
+    ("credentials", credentials),
     ("criu", criu),
     ("document", document),
     ("headers", headers),
     ("layer", layer),
+    ("location", location),
     ("names", names),
     ("policy", policy),
     ("process", process),
     ("program", program),
     ("property", property),
     ("record", record),
+    ("registries", registries),
     ("resources", resources),
     ("seccomp", seccomp),
     ("shim_bootstrap", shim_bootstrap),
@@ -33,6 +38,7 @@ pub const TARGETS: [Named; 21] = [
     ("signature", signature),
     ("store_record", store_record),
     ("streams", streams),
+    ("told", told),
     ("users", users),
 ];
 
@@ -220,4 +226,52 @@ pub fn shim_frames(bytes: &[u8]) {
     };
     let calls = hostrun_shim::fuzzing::frames(frames, usize::from(*step));
     assert_eq!(calls, hostrun_shim::fuzzing::frames(frames, frames.len()));
+}
+
+/// Messages of the program that talks to registries: no more data than was sent.
+pub fn answer(messages: &[u8]) {
+    assert!(hostrun_image_store::fuzzing::answer(messages) <= messages.len());
+}
+
+/// Lines of the process that unpacks layers: what it wants moved is in its own directory.
+pub fn told(lines: &[u8]) {
+    for name in hostrun_image_store::fuzzing::told(lines) {
+        assert!(!name.contains(['/', '.']), "{name:?}");
+    }
+}
+
+/// The header by which a registry asks for credentials.
+pub fn challenge(header: &[u8]) {
+    hostrun_remote::fuzzing::challenge(&String::from_utf8_lossy(header));
+}
+
+/// A place and a `Location` seen there, a line each: nothing leads from TLS to plain HTTP, or has a password.
+pub fn location(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (here, location) = text.split_once('\n').unwrap_or((&text, ""));
+    if let Some(target) = hostrun_remote::fuzzing::location(here, location) {
+        let is_secure = target.starts_with("https://");
+        assert!(is_secure || !here.starts_with("https://"), "{target:?}");
+        assert!(target.bytes().all(|b| b.is_ascii_graphic()), "{target:?}");
+        let authority = target.split('/').nth(2).unwrap_or_default();
+        assert!(!authority.contains('@'), "{target:?}");
+    }
+}
+
+/// An image's name, and a `registries.conf` below it: no host or repository is a path that climbs.
+pub fn registries(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (image, file) = text.split_once('\n').unwrap_or((&text, ""));
+    for (host, repository) in hostrun_remote::fuzzing::registries(file, image) {
+        assert!(plain(&host) && !host.contains('/'), "{host:?}");
+        assert!(
+            !repository.is_empty() && plain(&repository),
+            "{repository:?}"
+        );
+    }
+}
+
+/// A file with credentials.
+pub fn credentials(json: &[u8]) {
+    hostrun_remote::fuzzing::credentials(json);
 }

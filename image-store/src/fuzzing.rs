@@ -5,7 +5,7 @@
 use crate::limits::Limits;
 use crate::store::record::{ImageRecord, LayerRecord, decode};
 use crate::tape::{EntryStream, Streamed};
-use crate::{config, docker, layout, manifest, trust, unpack};
+use crate::{config, docker, layout, manifest, registry, trust, unpack};
 use std::io::Cursor;
 use std::os::fd::BorrowedFd;
 
@@ -44,6 +44,17 @@ pub fn signature(bytes: &[u8]) -> Option<String> {
 pub fn record(bytes: &[u8]) {
     drop(decode::<ImageRecord>(bytes));
     drop(decode::<LayerRecord>(bytes));
+}
+
+/// What the program that talks to registries says: messages, each behind the two bytes of its length. Gives the
+/// bytes of data that were let through.
+pub fn answer(messages: &[u8]) -> usize {
+    registry::fuzz_answer(messages)
+}
+
+/// What the process that unpacks layers tells. Gives the names it wants moved into the store.
+pub fn told(lines: &[u8]) -> Vec<String> {
+    crate::store::fuzz_told(lines)
 }
 
 /// The headers of a layer, with all that stands between them; how many entries were understood.

@@ -162,6 +162,29 @@ fn nonsense() -> Error {
     Error::new(ErrorKind::Network, "ask", "", cause)
 }
 
+/// Messages that lie there already when the first is read, each behind two bytes of length.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(mut messages: &[u8]) -> usize {
+    let Ok((ours, theirs)) = wire::pair() else {
+        return 0;
+    };
+    while let Some(([low, high], rest)) = messages.split_first_chunk() {
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let (message, rest) = rest.split_at(length);
+        let flags = rustix::net::SendFlags::DONTWAIT;
+        if rustix::net::send(&theirs, message, flags).is_err() {
+            break;
+        }
+        messages = rest;
+    }
+    drop(theirs);
+    let mut answer = Answer::new(ours, Duration::from_secs(1));
+    let mut on_wait = |pause: Duration, _cause: &str| assert!(pause <= PAUSE_MAX);
+    drop(answer.head::<wire::Document>(&mut on_wait));
+    let whole = answer.whole(1 << 16, &mut on_wait);
+    whole.map_or(0, |bytes| bytes.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

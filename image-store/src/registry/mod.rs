@@ -11,6 +11,8 @@ mod options;
 pub mod wire;
 
 pub(crate) use answer::Answer;
+#[cfg(feature = "fuzzing")]
+pub(crate) use answer::fuzz as fuzz_answer;
 pub(crate) use claim::{Arrival, Claim};
 pub use options::{PushOptions, RegistryOptions};
 

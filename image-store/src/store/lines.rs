@@ -117,6 +117,18 @@ impl Line {
     }
 }
 
+/// All that is told, to its end or to the first line without a meaning.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(mut lines: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    while let Some(meaning) = Line::read(&mut lines).and_then(Line::meaning) {
+        if let Meaning::Product(Some(product)) = meaning {
+            names.push(product.name);
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

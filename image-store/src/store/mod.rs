@@ -31,6 +31,8 @@ mod workspace;
 
 pub use collection::{Collected, Usage};
 pub(crate) use disk::Folder;
+#[cfg(feature = "fuzzing")]
+pub(crate) use lines::fuzz as fuzz_told;
 pub use names::GenerationInfo;
 pub(crate) use pull::Arrivals;
 pub use record::Change;

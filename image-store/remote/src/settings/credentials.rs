@@ -278,6 +278,16 @@ pub(super) fn written_key(registry: &str) -> &str {
     if registry == HUB { HUB_KEY } else { registry }
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(json: &[u8]) {
+    if let Ok(document) = serde_json::from_slice::<Document>(json) {
+        for (key, entry) in document.auths {
+            drop((plain_key(&key), entry.credentials()));
+        }
+    }
+    drop(serde_json::from_slice::<Helped>(json));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -160,6 +160,17 @@ fn has_host(text: &str) -> bool {
         .is_some_and(|(first, _)| is_host(first))
 }
 
+/// What a `registries.conf` says about an image.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_registries(text: &str, image: &str) -> Vec<(String, String)> {
+    let routes = registries::fuzz(text, image).unwrap_or_default();
+    let routes = routes.into_iter();
+    routes.map(|route| (route.host, route.repository)).collect()
+}
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use credentials::fuzz as fuzz_credentials;
+
 fn variable(name: &str) -> Option<std::path::PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())

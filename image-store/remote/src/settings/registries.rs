@@ -290,6 +290,17 @@ fn fits(prefix: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':', '@']))
 }
 
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(text: &str, image: &str) -> Result<Vec<Route>, Failure> {
+    let mut rules = Rules::default();
+    rules.add(text)?;
+    let name = rules.whole_name(image, &mut Vec::new())?;
+    let reference = hostrun_image_store::Reference::parse(&name);
+    let reference = reference.map_err(|error| Failure::invalid(error.to_string()))?;
+    rules.is_insecure(&reference.registry());
+    rules.routes(&super::canonical(&reference), false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
