@@ -1,6 +1,7 @@
 //! What is told while an image comes from a registry, or goes to one: bars, lines, or JSON, on standard error.
 
 use crate::args::registries::How;
+use crate::cell::Walls;
 use crate::{output, report, table};
 use hostrun_image_store::{LoadOptions, Platform, Progress};
 use serde_json::{Value, json};
@@ -67,7 +68,8 @@ impl Board {
     /// Options of a pull that is told here.
     pub(crate) fn options(&self, platform: Option<Platform>) -> LoadOptions {
         let board = self.clone();
-        let options = LoadOptions::default().with_progress(move |progress| board.tell(progress));
+        let options = LoadOptions::default().with_cell(Walls);
+        let options = options.with_progress(move |progress| board.tell(progress));
         match platform {
             Some(platform) => options.with_platform(platform),
             None => options,

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::candidate::LayerBlob;
 use crate::error::{At, Error, ErrorKind, Result, quoted};
+use crate::load::Reporter;
 use crate::manifest::Descriptor;
 use crate::registry::Arrival;
 use crate::store::Arrivals;
@@ -81,9 +82,9 @@ impl Blobs {
     }
 
     /// The blob of a layer, from its first byte on.
-    pub(crate) fn open_layer(&self, layer: &LayerBlob) -> Result<Bytes> {
+    pub(crate) fn open_layer(&self, layer: &LayerBlob, reporter: &Reporter) -> Result<Bytes> {
         match self {
-            Self::Registry(arrivals) => arrivals.open(layer),
+            Self::Registry(arrivals) => arrivals.open(layer, reporter),
             files => files.open(&layer.member).map(Bytes::Held),
         }
     }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use hostrun_integration::image::Image;
+use hostrun_integration::registry::faulty::Truth;
+use hostrun_integration::registry::{Body, FaultyRegistry, Request};
 use hostrun_integration::runtime::{Call, Running};
 use hostrun_integration::{Stage, on_stage_of_hostrun};
 use rustix::process::{Pid, Signal, kill_process};
@@ -59,21 +62,18 @@ struct Stopped {
 }
 
 impl Stopped {
-    /// The child of a load, once it has its filter.
+    /// The child of a load that unpacks, once it has its filter.
     fn child_of(load: &Running) -> Result<Self> {
         let end = Instant::now() + Duration::from_secs(20);
         let parent = load.pid();
         loop {
             let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-            let first = children.unwrap_or_default();
-            let first = first
-                .split_whitespace()
-                .next()
-                .and_then(|pid| pid.parse().ok());
-            if let Some(pid) = first.and_then(Pid::from_raw) {
-                let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+            for pid in children.unwrap_or_default().split_whitespace() {
+                let proc = PathBuf::from(format!("/proc/{pid}"));
                 let status = fs::read_to_string(proc.join("status")).unwrap_or_default();
-                if status.contains("Seccomp:\t2") {
+                // the one that talks to registries has a filter, too, and no rights
+                if status.contains("Seccomp:\t2") && status.contains(CAPABILITIES) {
+                    let pid = Pid::from_raw(pid.parse()?).context("no pid")?;
                     kill_process(pid, Signal::STOP)?;
                     return Ok(Self { proc, pid });
                 }
@@ -114,29 +114,9 @@ fn layers_are_unpacked_by_a_process_without_network_host_or_rights() -> Result<(
         let source = layout(stage)?;
         let load = load(stage, &source)?;
         let child = Stopped::child_of(&load)?;
-        let status = child.status()?;
-        for set in ["CapEff", "CapPrm", "CapBnd"] {
-            assert_eq!(status[set], CAPABILITIES, "{set}");
-        }
-        for set in ["CapInh", "CapAmb"] {
-            assert_eq!(status[set], "0000000000000000", "{set}");
-        }
-        assert_eq!((&*status["NoNewPrivs"], &*status["Seccomp"]), ("1", "2"));
-        for kind in ["net", "mnt", "ipc"] {
-            let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
-            ensure!(
-                child.namespace(kind)? != own,
-                "it is in our {kind} namespace"
-            );
-        }
-        let devices = child.text("net/dev")?;
-        let devices: Vec<&str> = devices.lines().skip(2).collect();
-        ensure!(
-            devices.iter().all(|line| line.trim().starts_with("lo:")),
-            "{devices:?}"
-        );
+        has_no_rights(&child)?;
         sees_only_its_directory(&child, stage)?;
-        holds_only_what_it_needs(&child, &source)?;
+        holds_only_what_it_needs(&child, &[source.trim_start_matches("oci:")])?;
         let limits = child.text("limits")?;
         for (name, most) in [("Max core file size", "0"), ("Max locked memory", "0")] {
             let line = limits.lines().find_map(|line| line.strip_prefix(name));
@@ -148,6 +128,31 @@ fn layers_are_unpacked_by_a_process_without_network_host_or_rights() -> Result<(
         stage.call(["verify", "--deep"]).run()?.ok()?;
         Ok(())
     })
+}
+
+fn has_no_rights(child: &Stopped) -> Result<()> {
+    let status = child.status()?;
+    for set in ["CapEff", "CapPrm", "CapBnd"] {
+        assert_eq!(status[set], CAPABILITIES, "{set}");
+    }
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(status[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((&*status["NoNewPrivs"], &*status["Seccomp"]), ("1", "2"));
+    for kind in ["net", "mnt", "ipc"] {
+        let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
+        ensure!(
+            child.namespace(kind)? != own,
+            "it is in our {kind} namespace"
+        );
+    }
+    let devices = child.text("net/dev")?;
+    let devices: Vec<&str> = devices.lines().skip(2).collect();
+    ensure!(
+        devices.iter().all(|line| line.trim().starts_with("lo:")),
+        "{devices:?}"
+    );
+    Ok(())
 }
 
 fn sees_only_its_directory(child: &Stopped, stage: &Stage) -> Result<()> {
@@ -187,19 +192,68 @@ fn sees_only_its_directory(child: &Stopped, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The null device, the pipe to its parent, its directory, and blobs.
-fn holds_only_what_it_needs(child: &Stopped, source: &str) -> Result<()> {
-    let blobs = source.trim_start_matches("oci:");
+/// The null device, the pipe to its parent, its directory, and what begins like this.
+fn holds_only_what_it_needs(child: &Stopped, blobs: &[&str]) -> Result<()> {
     for entry in fs::read_dir(child.proc.join("fd"))? {
         let link = fs::read_link(entry?.path())?;
         let text = shown(&link);
         let is_own = text.starts_with("/w") || text == "/" || text == "/dev/null";
         ensure!(
-            is_own || text.starts_with("pipe:") || text.starts_with(blobs),
+            is_own
+                || text.starts_with("pipe:")
+                || blobs.iter().any(|begin| text.starts_with(begin)),
             "it holds {text}"
         );
     }
     Ok(())
+}
+
+/// What a registry gives is fetched and unpacked there, too, by a socket to who talks to the registry.
+#[test]
+fn layers_of_a_pull_are_unpacked_by_such_a_process() -> Result<()> {
+    const CAME: usize = 50_000;
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let truth = Truth::new(Path::new(&Image::new(stage.dir())?.layout()));
+        let largest = truth.layers()?.first().cloned().context("no layers")?;
+        let (own, digest) = (truth.clone(), largest.clone());
+        let server = FaultyRegistry::start(move |request| {
+            let reply = own.answer(request);
+            match request.path.ends_with(&digest) && request.before == 0 {
+                true => reply.coming(Body::Stall(CAME)),
+                false => reply,
+            }
+        })?;
+        let name = server.name("box:1");
+        let words = ["pull", "-q", "--tls-verify=false", &name];
+        let pull = stage.call(words).spawn()?;
+        let digits = largest.replace("sha256:", "");
+        let partial = stage.store().join("store/partial");
+        let end = Instant::now() + Duration::from_secs(20);
+        let came = || fs::metadata(partial.join(format!("sha256-{digits}")));
+        while came().map_or(0, |file| file.len()) < CAME as u64 {
+            ensure!(Instant::now() < end, "nothing comes: {}", pull.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let child = Stopped::child_of(&pull)?;
+        has_no_rights(&child)?;
+        sees_only_its_directory(&child, stage)?;
+        holds_only_what_it_needs(&child, &["socket:", &shown(&partial)])?;
+        kill_process(child.pid, Signal::KILL)?;
+        let out = pull.wait()?;
+        assert_eq!(out.code(), 125, "{}", out.stderr());
+        ensure!(
+            out.stderr().contains("ended by signal 9"),
+            "{}",
+            out.stderr()
+        );
+        // what it had fetched is not fetched again
+        stage.call(words).run()?.ok()?;
+        let mut asked = server.asked();
+        asked.retain(|request| request.path.ends_with(&largest));
+        let offsets: Vec<usize> = asked.iter().map(Request::offset).collect();
+        assert_eq!(offsets, [0, CAME]);
+        stage.call(["verify", "--deep"]).run()?.ok().map(drop)
+    })
 }
 
 #[test]

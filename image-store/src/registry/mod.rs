@@ -113,6 +113,11 @@ impl Registry {
         &self.warnings
     }
 
+    /// The socket on which questions are asked.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.link.control.as_fd()
+    }
+
     /// An index or manifest and what the registry calls it; its digest is checked where it was asked for
     /// by one.
     pub(crate) fn manifest(

@@ -6,7 +6,8 @@
 use std::io::{BufReader, Read, Write};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -24,6 +25,8 @@ use crate::digest::{Algorithm, Digest};
 use crate::driver::{DriverName, Job, Made, kept_name};
 use crate::error::{At, Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::load::{Progress, Reporter};
+use crate::registry::Claim;
 use crate::unpack::Warnings;
 
 /// Most bytes that a cell may tell: more than the names of directories that all layers may have.
@@ -34,6 +37,8 @@ pub(super) const ENTER: &str = "enter";
 
 /// A layer and what is to be done with it.
 pub(super) struct Task<'a> {
+    /// Its place among all.
+    pub(super) number: usize,
     pub(super) layer: &'a LayerBlob,
     /// The blob; none for one that is still to come.
     pub(super) held: Option<Section>,
@@ -71,7 +76,22 @@ pub(super) struct Product {
 pub(super) enum Tale {
     Started,
     Warning(String),
+    /// So many bytes of its blob are here.
+    Fetched(u64),
+    /// The registry is asked again after so long, and why.
+    Waiting(Duration, String),
     Done,
+}
+
+impl Tale {
+    /// What a stream says while it is read.
+    fn of(progress: &Progress<'_>) -> Option<Self> {
+        match *progress {
+            Progress::Fetched { bytes, .. } => Some(Self::Fetched(bytes)),
+            Progress::Waiting { pause, cause, .. } => Some(Self::Waiting(pause, cause.to_owned())),
+            _ => None,
+        }
+    }
 }
 
 /// The work itself.
@@ -84,6 +104,8 @@ pub(super) struct Bench<'a> {
     pub(super) blobs: &'a Blobs,
     /// Threads, where they wait for others.
     pub(super) least: usize,
+    /// Whom the stream of a task's blob tells how far it is.
+    pub(super) reporter: &'a (dyn Fn(usize) -> Reporter + Sync),
 }
 
 impl Bench<'_> {
@@ -108,12 +130,16 @@ impl Bench<'_> {
         tasks: &[Task<'_>],
         tell: &dyn Fn(usize, Tale),
     ) -> Result<Vec<Option<Product>>> {
-        let kept: Vec<BorrowedFd<'_>> = {
+        let claims = self.claims(tasks);
+        let mut kept: Vec<BorrowedFd<'_>> = {
             let held = tasks.iter().filter_map(|task| task.held.as_ref());
             held.map(Section::fd).collect()
         };
+        if let Blobs::Registry(arrivals) = self.blobs {
+            kept.push(arrivals.registry().fd());
+            kept.extend(claims.iter().map(|claim| claim.fd()));
+        }
         let mut inside = |place: &Path, sink: &mut (dyn Write + Send)| {
-            let bench = Bench { place, ..*self };
             let sink = Mutex::new(sink);
             let say = |line: &Line| {
                 if let Ok(mut sink) = sink.lock() {
@@ -121,7 +147,7 @@ impl Bench<'_> {
                     line.write(&mut **sink).unwrap_or_default();
                 }
             };
-            match bench.run(tasks, &|number, tale| say(&Line::tale(number, tale))) {
+            match self.run_told(place, tasks, &say) {
                 Ok(products) => {
                     for product in products {
                         say(&Line::product(product));
@@ -165,6 +191,53 @@ impl Bench<'_> {
                 Err(Error::corrupt("unpack", "layers", cause))
             }
         }
+    }
+
+    /// The rights to fetch what is still to come.
+    fn claims(&self, tasks: &[Task<'_>]) -> Vec<Arc<Claim>> {
+        let Blobs::Registry(arrivals) = self.blobs else {
+            return Vec::new();
+        };
+        let layers = tasks.iter().map(|task| task.layer);
+        layers
+            .filter_map(|layer| arrivals.claim_of(layer))
+            .collect()
+    }
+
+    /// Does all tasks here for somebody who gets lines. Streams outlive what they are asked for by, and tell
+    /// over a channel of their own.
+    fn run_told(
+        &self,
+        place: &Path,
+        tasks: &[Task<'_>],
+        say: &(dyn Fn(&Line) + Sync),
+    ) -> Result<Vec<Option<Product>>> {
+        let (sender, news) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let pass_on = || {
+                for (number, tale) in news {
+                    say(&Line::tale(number, tale));
+                }
+            };
+            if matches!(self.blobs, Blobs::Registry(_)) {
+                // Without it nobody hears how far they are, and all else is as it was.
+                let spawned = std::thread::Builder::new().spawn_scoped(scope, pass_on);
+                spawned.map(drop).unwrap_or_default();
+            }
+            let reporter = move |number: usize| {
+                let sender = sender.clone();
+                Reporter::new(move |progress| {
+                    let tale = Tale::of(progress).map(|tale| sender.send((number, tale)));
+                    tale.transpose().map(drop).unwrap_or_default();
+                })
+            };
+            let bench = Bench {
+                place,
+                reporter: &reporter,
+                ..*self
+            };
+            bench.run(tasks, &|number, tale| say(&Line::tale(number, tale)))
+        })
     }
 
     fn task(&self, task: &Task<'_>, seat: Seat, tell: &dyn Fn(Tale)) -> Result<Option<Product>> {
@@ -253,10 +326,11 @@ impl Bench<'_> {
     }
 
     fn bytes(&self, task: &Task<'_>) -> Result<Bytes> {
-        match &task.held {
-            Some(section) => Ok(Bytes::Held(section.clone())),
-            None => self.blobs.open_layer(task.layer),
+        if let Some(section) = &task.held {
+            return Ok(Bytes::Held(section.clone()));
         }
+        let reporter = (self.reporter)(task.number);
+        self.blobs.open_layer(task.layer, &reporter)
     }
 
     fn check_marked(&self, task: &Task<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What a cell tells, a line of JSON each: one kind of line, of which each meaning uses a part.
 
 use std::io::{self, BufRead, Write};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ const DONE: u8 = 3;
 const PRODUCT: u8 = 4;
 const NO_PRODUCT: u8 = 5;
 const ERROR: u8 = 6;
+const FETCHED: u8 = 7;
+const WAITING: u8 = 8;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -22,6 +25,8 @@ pub(super) struct Line {
     what: u8,
     /// Of a task; of warnings that were left out.
     number: u64,
+    /// Bytes that have come; milliseconds of a pause.
+    amount: u64,
     texts: Vec<String>,
     record: Option<LayerRecord>,
     opaque: Vec<PathBytes>,
@@ -39,14 +44,20 @@ pub(super) enum Meaning {
 
 impl Line {
     pub(super) fn tale(number: usize, tale: Tale) -> Self {
-        let (what, texts) = match tale {
-            Tale::Started => (STARTED, Vec::new()),
-            Tale::Warning(text) => (WARNING, vec![text]),
-            Tale::Done => (DONE, Vec::new()),
+        let (what, amount, texts) = match tale {
+            Tale::Started => (STARTED, 0, Vec::new()),
+            Tale::Warning(text) => (WARNING, 0, vec![text]),
+            Tale::Fetched(bytes) => (FETCHED, bytes, Vec::new()),
+            Tale::Waiting(pause, cause) => {
+                let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                (WAITING, pause, vec![cause])
+            }
+            Tale::Done => (DONE, 0, Vec::new()),
         };
         Self {
             what,
             number: number as u64,
+            amount,
             texts,
             ..Self::default()
         }
@@ -64,6 +75,7 @@ impl Line {
         Self {
             what: PRODUCT,
             number: product.warnings.more,
+            amount: 0,
             texts,
             record: Some(product.record),
             opaque: product.opaque.into_iter().map(PathBytes).collect(),
@@ -98,6 +110,11 @@ impl Line {
         Some(match self.what {
             STARTED => Meaning::Tale(number()?, Tale::Started),
             WARNING => Meaning::Tale(number()?, Tale::Warning(texts.next()?)),
+            FETCHED => Meaning::Tale(number()?, Tale::Fetched(self.amount)),
+            WAITING => {
+                let pause = Duration::from_millis(self.amount);
+                Meaning::Tale(number()?, Tale::Waiting(pause, texts.next()?))
+            }
             DONE => Meaning::Tale(number()?, Tale::Done),
             NO_PRODUCT => Meaning::Product(None),
             PRODUCT => Meaning::Product(Some(Box::new(Product {
@@ -184,6 +201,19 @@ mod tests {
         ));
         let tale = Line::tale(7, Tale::Warning("w".to_owned()));
         assert!(matches!(again(&tale), Meaning::Tale(7, Tale::Warning(text)) if text == "w"));
+        let tale = Line::tale(0, Tale::Fetched(u64::MAX));
+        assert!(matches!(
+            again(&tale),
+            Meaning::Tale(0, Tale::Fetched(u64::MAX))
+        ));
+        let pause = Duration::from_millis(1500);
+        let tale = Line::tale(1, Tale::Waiting(pause, "busy".to_owned()));
+        match again(&tale) {
+            Meaning::Tale(1, Tale::Waiting(told, cause)) => {
+                assert_eq!((told, &*cause), (pause, "busy"));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     proptest! {

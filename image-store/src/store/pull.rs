@@ -152,7 +152,8 @@ impl Arrivals {
         });
     }
 
-    fn claim_of(&self, layer: &LayerBlob) -> Option<Arc<Claim>> {
+    /// The right to fetch a layer, where it is ours.
+    pub(super) fn claim_of(&self, layer: &LayerBlob) -> Option<Arc<Claim>> {
         self.turns.of(layer.digest.as_ref()?)
     }
 
@@ -169,7 +170,8 @@ impl Arrivals {
     }
 
     /// Opens a layer's blob, which must be ours: what is here already, else what comes.
-    pub(crate) fn open(&self, layer: &LayerBlob) -> Result<Bytes> {
+    /// How far it comes is told to the reporter.
+    pub(crate) fn open(&self, layer: &LayerBlob, reporter: &Reporter) -> Result<Bytes> {
         let claim = self.claim_of(layer).ok_or_else(|| {
             Error::new(
                 ErrorKind::NotFound,
@@ -180,8 +182,13 @@ impl Arrivals {
         })?;
         Ok(match claim.whole()? {
             Some(section) => Bytes::Held(section),
-            None => Bytes::Coming(Box::new(claim.arrive(&self.registry, &self.reporter)?)),
+            None => Bytes::Coming(Box::new(claim.arrive(&self.registry, reporter)?)),
         })
+    }
+
+    /// The way to the registry.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Makes a blob ours to fetch, unless another pull fetches it.

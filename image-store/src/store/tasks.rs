@@ -55,6 +55,9 @@ impl Ingest<'_> {
             task.apart = size > total / 2 && size > WORTH_A_THREAD;
         }
         tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
+        for (number, task) in tasks.iter_mut().enumerate() {
+            task.number = number;
+        }
         for (task, product) in tasks.iter().zip(self.products(&tasks)?) {
             match product {
                 Some(product) => fresh.push(self.complete(task, product)?),
@@ -150,6 +153,7 @@ impl Ingest<'_> {
             }
         };
         Ok(Task {
+            number: 0,
             layer,
             held,
             manner,
@@ -175,6 +179,7 @@ impl Ingest<'_> {
                 Blobs::Registry(_) => AT_ONCE,
                 _ => 1,
             },
+            reporter: &|_number| self.options.reporter().clone(),
         };
         let tell = |number: usize, tale: Tale| {
             let Some(task) = tasks.get(number) else {
@@ -188,15 +193,21 @@ impl Ingest<'_> {
                     known: task.manner != Manner::New,
                 },
                 Tale::Warning(text) => Progress::Warning { diff_id, text },
+                Tale::Fetched(bytes) => Progress::Fetched {
+                    digest: task.layer.digest.as_ref().unwrap_or(diff_id),
+                    // what is told there is no more than told
+                    bytes: task.layer.size.min(*bytes),
+                    size: task.layer.size,
+                },
+                Tale::Waiting(pause, cause) => Progress::Waiting {
+                    digest: task.layer.digest.as_ref(),
+                    pause: *pause,
+                    cause,
+                },
                 Tale::Done => Progress::LayerDone { diff_id },
             });
         };
-        // What comes from a registry comes through a conversation, which is the caller's.
-        let all_held = tasks.iter().all(|task| task.held.is_some());
-        let cell = self
-            .options
-            .cell()
-            .filter(|_| all_held && !tasks.is_empty());
+        let cell = self.options.cell().filter(|_| !tasks.is_empty());
         let Some(cell) = cell else {
             return bench.run(tasks, &tell);
         };

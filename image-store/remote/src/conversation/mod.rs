@@ -37,6 +37,7 @@ const MIRROR_ATTEMPTS: u32 = 2;
 pub(crate) struct Session {
     endpoints: Vec<Endpoint>,
     version: String,
+    purpose: Purpose,
     patience: Duration,
     attempts: u32,
     /// The place that answered last.
@@ -59,6 +60,7 @@ impl Session {
         Self {
             endpoints,
             version: settings.version,
+            purpose: setup.purpose,
             patience,
             attempts: setup.attempts.max(1),
             preferred: AtomicUsize::new(0),
@@ -150,6 +152,17 @@ impl Session {
 
     fn answer(&self, question: &Ask, file: Option<&File>, outlet: &Outlet) -> Result<(), Failure> {
         let no_file = || Failure::new(Fault::Invalid, "no file to send");
+        let fits = match question {
+            Ask::Manifest(_) | Ask::Blob { .. } | Ask::Exists { .. } => {
+                self.purpose != Purpose::Login
+            }
+            Ask::Login => self.purpose == Purpose::Login,
+            Ask::Upload { .. } | Ask::Publish { .. } => self.purpose == Purpose::Push,
+        };
+        // Who asks may be the process that unpacks what strangers made: it gets what a pull gets.
+        if !fits {
+            return Err(Failure::invalid("this was not what it was started for"));
+        }
         match question {
             Ask::Manifest(which) => document::manifest(self, which, outlet),
             Ask::Blob {
