@@ -10,6 +10,7 @@ use std::ffi::c_long;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::registry::FaultyRegistry;
@@ -76,7 +77,24 @@ impl<'a> Disk<'a> {
     }
 
     fn detach(&self) -> Result<()> {
-        run(&["umount", &shown(&self.at)]).map(drop)
+        run(&["umount", &shown(&self.at)])?;
+        // Whoever made himself a mount namespace meanwhile, as a process that unpacks does, has the file system
+        // mounted a moment longer. A file that is written anew below it would be no file system any more.
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.is_attached()? {
+            ensure!(Instant::now() < end, "it stays attached");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Whether a loop device has the file.
+    fn is_attached(&self) -> Result<bool> {
+        let file = shown(&self.file);
+        let devices = fs::read_dir("/sys/block")?.flatten();
+        let mut files = devices
+            .filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+        Ok(files.any(|backing| backing.trim_end() == file))
     }
 
     fn words<'w>(&self, words: &[&'w str]) -> Vec<String> {

@@ -207,6 +207,55 @@ fn prune_forgets_and_keeps_what_containers_need() -> Result<()> {
 }
 
 #[test]
+fn prune_removes_what_the_filters_take_and_nothing_else() -> Result<()> {
+    with_store(|stage| {
+        for content in ["one", "two", "three"] {
+            import(stage, content, "app:1")?;
+        }
+        let labels = || -> Result<Vec<String>> {
+            let mut labels = Vec::new();
+            for image in json(stage, &["images"])? {
+                let id = image.get("id").and_then(Value::as_str).context("no id")?;
+                let told = ok(stage, &["inspect", id])?;
+                let all = ["one", "two", "three"];
+                let one = all
+                    .iter()
+                    .find(|label| told.contains(&format!(r#""content": "{label}""#)));
+                labels.push((*one.context("no label")?).to_owned());
+            }
+            labels.sort();
+            Ok(labels)
+        };
+        assert_eq!(
+            ok(stage, &["prune", "--filter", "until=2001-01-01"])?,
+            "reclaimed: 0B\n"
+        );
+        assert_eq!(labels()?, ["one", "three", "two"]);
+        ok(stage, &["prune", "--filter", "label=content=one"])?;
+        assert_eq!(labels()?, ["three", "two"]);
+        // the one before the last is still there to go back to
+        ok(stage, &["generations", "rollback"])?;
+        assert_eq!(says(stage, "app:1")?.trim(), "two");
+        ok(
+            stage,
+            &[
+                "prune",
+                "-a",
+                "-f",
+                "--filter",
+                "label!=content=three",
+                "--filter",
+                "until=2100-01-01",
+            ],
+        )?;
+        assert_eq!(labels()?, ["three"]);
+        let refused = stage.call(["prune", "--filter", "colour=red"]).run()?;
+        assert_eq!(refused.code(), 125, "{}", refused.stderr());
+        Ok(())
+    })
+}
+
+#[test]
 fn damage_is_told_and_repaired() -> Result<()> {
     with_store(|stage| {
         import(stage, "one", "app:1")?;

@@ -178,6 +178,9 @@ pub(crate) struct Prune {
     /// Taken for docker's sake: nothing is asked
     #[arg(short = 'f', long)]
     pub(crate) force: bool,
+    /// Only these, as images has them
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) filter: Vec<Filter>,
 }
 
 /// Remove what no name, no generation and no container leads to.

@@ -18,7 +18,7 @@ pub(crate) fn main(globals: &Globals, args: &Images) -> Result<u8> {
     // Looking must not create.
     let images = if globals.store.exists() {
         let store = globals.open_store()?;
-        selected(&store, args)?
+        selected(&store, &args.filter, args.name.as_deref())?
     } else {
         Vec::new()
     };
@@ -49,9 +49,13 @@ fn id(image: &Image, whole: bool) -> String {
 }
 
 /// Those that every filter takes.
-fn selected(store: &Store, args: &Images) -> Result<Vec<Image>> {
+pub(super) fn selected(
+    store: &Store,
+    filters: &[Filter],
+    name: Option<&str>,
+) -> Result<Vec<Image>> {
     let mut images = store.images()?;
-    for filter in &args.filter {
+    for filter in filters {
         let at = match filter {
             Filter::Before(name) | Filter::Since(name) => Some(store.resolve(name)?),
             _ => None,
@@ -72,11 +76,11 @@ fn selected(store: &Store, args: &Images) -> Result<Vec<Image>> {
         Filter::Reference(pattern) => Some(pattern.clone()),
         _ => None,
     };
-    let patterns: Vec<String> = args.filter.iter().filter_map(pattern).collect();
+    let patterns: Vec<String> = filters.iter().filter_map(pattern).collect();
     if !patterns.is_empty() {
         images.retain(|image| patterns.iter().any(|pattern| is_called(image, pattern)));
     }
-    if let Some(name) = &args.name {
+    if let Some(name) = name {
         images.retain(|image| is_called(image, name));
     }
     Ok(images)

@@ -1,5 +1,6 @@
 //! `hostrun prune` and `hostrun gc`.
 
+use super::images::selected;
 use super::sweep;
 use crate::args::images::{Gc, Prune};
 use crate::globals::Globals;
@@ -13,7 +14,13 @@ use hostrun_image_store::{Collected, Store};
 /// When the store cannot be read or changed.
 pub(crate) fn prune(globals: &Globals, args: &Prune) -> Result<u8> {
     let store = globals.open_store()?;
-    let collected = store.prune(args.all)?;
+    let collected = if args.filter.is_empty() {
+        store.prune(args.all)?
+    } else {
+        let images = selected(&store, &args.filter, None)?;
+        let ids = images.iter().map(|image| image.id().clone()).collect();
+        store.prune_among(args.all, &ids)?
+    };
     tell(globals, &store, &collected)
 }
 

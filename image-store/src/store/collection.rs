@@ -56,7 +56,7 @@ impl Store {
     pub fn collect(&self) -> Result<Collected> {
         let _lock = Lock::exclusive(&self.top)?;
         self.forget_partial()?;
-        self.with_spare(|| self.collect_locked())
+        self.with_spare(|| self.collect_locked(&|_id| true))
     }
 
     /// Forgets the ways back: every generation but the current one, and then collects. With `all`
@@ -65,35 +65,55 @@ impl Store {
     /// # Errors
     /// `Corrupt`, `NoSpace`, `Io`.
     pub fn prune(&self, all: bool) -> Result<Collected> {
-        let _lock = Lock::exclusive(&self.top)?;
-        self.forget_partial()?;
-        self.with_spare(|| self.prune_locked(all))
+        self.prune_if(all, &|_id| true)
     }
 
-    fn prune_locked(&self, all: bool) -> Result<Collected> {
+    /// As [`Store::prune`], of these images alone; a generation is kept as long as another one would go with it.
+    ///
+    /// # Errors
+    /// As [`Store::prune`].
+    pub fn prune_among(&self, all: bool, images: &BTreeSet<Digest>) -> Result<Collected> {
+        self.prune_if(all, &|id| images.contains(id))
+    }
+
+    fn prune_if(&self, all: bool, may_go: &dyn Fn(&Digest) -> bool) -> Result<Collected> {
+        let _lock = Lock::exclusive(&self.top)?;
+        self.forget_partial()?;
+        self.with_spare(|| self.prune_locked(all, may_go))
+    }
+
+    fn prune_locked(&self, all: bool, may_go: &dyn Fn(&Digest) -> bool) -> Result<Collected> {
         if all {
             let leased = self.leased()?;
             let work = super::workspace::Workspace::new(&self.tmp)?;
             self.change_names(super::Change::Remove, &work, |names| {
-                names.retain(|_, id| leased.contains(id));
+                names.retain(|_, id| leased.contains(id) || !may_go(id));
             })?;
         }
         {
             let _names = self.lock_names()?;
-            self.forget(self.own.numbers()?)?;
+            let named: BTreeSet<Digest> = self.own.generation()?.names.into_values().collect();
+            for number in self.own.numbers()? {
+                // one that cannot be read keeps nothing
+                let names = self.own.generation_of(number).map(|old| old.names);
+                let mut ids = names.unwrap_or_default().into_values();
+                if ids.all(|id| named.contains(&id) || may_go(&id)) {
+                    self.forget([number])?;
+                }
+            }
             self.own.generations.sync()?;
         }
-        self.collect_locked()
+        self.collect_locked(may_go)
     }
 
-    /// [`Store::collect`] under the exclusive lock.
-    pub(super) fn collect_locked(&self) -> Result<Collected> {
+    /// [`Store::collect`] of what may go, under the exclusive lock.
+    pub(super) fn collect_locked(&self, may_go: &dyn Fn(&Digest) -> bool) -> Result<Collected> {
         let mut reached = self.leased()?;
         for number in self.own.numbers()? {
             reached.extend(self.own.generation_of(number)?.names.into_values());
         }
         let mut images = self.own.image_ids()?;
-        images.retain(|id| !reached.contains(id));
+        images.retain(|id| !reached.contains(id) && may_go(id));
         for id in &images {
             self.own.images.unlink(&id.file_name())?;
         }

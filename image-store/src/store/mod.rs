@@ -220,7 +220,7 @@ impl Store {
         if loaded.is_err() {
             // A failure between two renames, which a full disk can still cause.
             if let Ok(Some(_lock)) = Lock::try_exclusive(&self.top) {
-                self.collect_locked().ok();
+                self.collect_locked(&|_id| true).ok();
             }
             self.empty_trash().ok();
         }

@@ -76,16 +76,28 @@ impl Ingest<'_> {
 
     fn claim(&self, layer: &LayerBlob) -> Result<Turn> {
         match self.blobs {
-            Blobs::Registry(arrivals) => arrivals.claim(layer),
+            Blobs::Registry(arrivals) => match arrivals.claim(layer)? {
+                Turn::Ours if self.is_loaded(layer)? => Ok(Turn::Others),
+                turn => Ok(turn),
+            },
             // By the layer, not its blob: a load never waits for a network.
             _ => self.turns.take(&layer.diff_id, layer.size),
         }
     }
 
+    /// Whether a load unpacks what we would fetch: it is soon there, and need not come.
+    fn is_loaded(&self, layer: &LayerBlob) -> Result<bool> {
+        // One that is not compressed has the digest of its blob: then the claim is on both, and is ours.
+        if layer.digest.as_ref() == Some(&layer.diff_id) {
+            return Ok(false);
+        }
+        self.turns.is_others(&layer.diff_id, layer.size)
+    }
+
     /// Waits for whoever has a layer in work, and holds nothing meanwhile.
     pub(super) fn wait_for(&self, layer: &LayerBlob) -> Result<()> {
         if let Blobs::Registry(arrivals) = self.blobs {
-            return arrivals.wait_for(layer);
+            arrivals.wait_for(layer)?;
         }
         let reporter = self.options.reporter();
         self.turns.wait(&layer.diff_id, layer.size, reporter)

@@ -59,9 +59,17 @@ impl Turns {
         }
     }
 
-    /// Gives up what is ours, and waits for whoever has something else.
+    /// Whether somebody has this, who is not we.
+    pub(crate) fn is_others(&self, what: &Digest, size: u64) -> Result<bool> {
+        Claim::try_take(&self.folder, what, size).map(|claim| claim.is_none())
+    }
+
+    /// Gives up what is ours, and waits for whoever has something else, if anybody has it still.
     pub(crate) fn wait(&self, what: &Digest, size: u64, reporter: &Reporter) -> Result<()> {
         self.claims().clear();
+        if !self.is_others(what, size)? {
+            return Ok(());
+        }
         reporter.report(&Progress::Elsewhere { digest: what });
         Claim::wait(&self.folder, what, size)
     }

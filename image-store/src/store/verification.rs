@@ -192,7 +192,7 @@ impl Store {
                 _ => {}
             }
         }
-        repaired.collected = self.collect_locked()?;
+        repaired.collected = self.collect_locked(&|_id| true)?;
         Ok(repaired)
     }
 
