@@ -5,6 +5,7 @@ use crate::assembly::{self, Assembly};
 use crate::attend::{self, Attention, Connection, LineEnds, Preparation, Relay};
 use crate::clock;
 use crate::globals::Globals;
+use crate::handover::activation;
 use crate::handover::notify::{self, Notify};
 use crate::record::{Phase, Record, Status};
 use crate::report;
@@ -40,11 +41,16 @@ pub(super) fn main(
         .root
         .try_clone()
         .context("cannot duplicate the root's descriptor")?;
-    let request = Request::new(take(&mut assembly.spec), assembly.record.dir())
+    // Sockets on which a supervisor listened until there was somebody to serve.
+    let activated = activation::count();
+    let mut request = Request::new(take(&mut assembly.spec), assembly.record.dir())
         .with_config(take(&mut assembly.written))
         .with_root_mount(root)
         .with_stdio(stdio)
-        .with_preserved_fds(args.preserve_fds);
+        .with_preserved_fds(args.preserve_fds.saturating_add(activated));
+    if activated > 0 {
+        notify::add_environment(request.spec_mut(), activation::named(activated));
+    }
     let (request, notify) = with_notify(globals, &assembly.record, request)?;
     let relay_notify = notify.map(|notify| {
         move |created: &Created| {

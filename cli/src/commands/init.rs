@@ -49,7 +49,12 @@ fn become_command(program: &OsString, arguments: &[OsString]) -> Failure {
     if let Err(error) = SigSet::all().thread_unblock() {
         return Failure::new(format!("init: cannot let signals through: {error}"));
     }
-    refused(program, &Command::new(program).args(arguments).exec())
+    let mut command = Command::new(program);
+    if std::env::var_os("LISTEN_FDS").is_some() {
+        // What a supervisor opened is for the command, which is not process 1.
+        command.env("LISTEN_PID", std::process::id().to_string());
+    }
+    refused(program, &command.args(arguments).exec())
 }
 
 fn init(command: &[OsString]) -> Result<u8> {

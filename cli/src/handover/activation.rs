@@ -9,10 +9,20 @@ pub(crate) fn count() -> u32 {
     count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// The words that tell the payload of them: it is process 1.
+/// The words that tell the payload of them: it is process 1, or the child of an init that says so (`init.rs`).
 pub(crate) fn environment(count: u32) -> Vec<String> {
     if count == 0 {
         return Vec::new();
     }
     vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_owned()]
+}
+
+/// The same, and what the supervisor calls each of them, in a container of ours. Under runc's verbs a payload
+/// hears nothing of that.
+pub(crate) fn named(count: u32) -> Vec<String> {
+    let mut words = environment(count);
+    let names = std::env::var("LISTEN_FDNAMES").ok();
+    let names = names.filter(|names| count > 0 && !names.is_empty());
+    words.extend(names.map(|names| format!("LISTEN_FDNAMES={names}")));
+    words
 }
