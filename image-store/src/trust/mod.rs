@@ -12,6 +12,7 @@ mod json;
 mod key;
 mod payload;
 mod pins;
+mod places;
 mod policy;
 mod scope;
 
@@ -45,10 +46,9 @@ impl Trust {
         Self::default()
     }
 
-    /// The demands of the host whose files are below this directory, `/` for our own:
-    /// the first there is of `etc/hostrun/policy.json` and `etc/containers/policy.json`, and the pins of
-    /// `usr/lib/hostrun/pins.json`, `usr/lib/hostrun/pins.d/*.json`, `etc/hostrun/pins.json` and
-    /// `etc/hostrun/pins.d/*.json`, of which the last word about a name counts.
+    /// The demands of the host whose files are below this directory, `/` for our own: `policy.json` with
+    /// `policy.d/*.json`, and `pins.json` with `pins.d/*.json`, in `etc/hostrun` and `usr/lib/hostrun`
+    /// (`docs/configuration.md`).
     pub fn of_host(root: &Path) -> Self {
         Self {
             root: Some(root.to_owned()),
@@ -66,29 +66,20 @@ impl Trust {
     /// The files as they are now.
     pub(crate) fn read(&self) -> Result<Demands> {
         let (policy, told_as) = match &self.policy {
-            Some(path) => (Some(policy::read(path)?), path.clone()),
-            None => self.host_policy()?,
+            Some(path) => (Some(policy::read(path)?), Some(crate::error::quoted(path))),
+            None => match &self.root {
+                Some(root) => policy::of_host(root)?.unzip(),
+                None => (None, None),
+            },
         };
         Ok(Demands {
             policy,
-            told_as,
+            told_as: told_as.unwrap_or_default(),
             pins: match &self.root {
                 Some(root) => Pins::read(root)?,
                 None => Pins::default(),
             },
         })
-    }
-
-    fn host_policy(&self) -> Result<(Option<Policy>, PathBuf)> {
-        for name in ["etc/hostrun/policy.json", "etc/containers/policy.json"] {
-            let Some(root) = &self.root else { break };
-            let path = root.join(name);
-            match policy::read(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                read => return Ok((Some(read?), path)),
-            }
-        }
-        Ok((None, PathBuf::new()))
     }
 }
 
@@ -119,8 +110,8 @@ pub(crate) type Signatures = Vec<Result<Signature>>;
 #[derive(Debug)]
 pub(crate) struct Demands {
     policy: Option<Policy>,
-    /// The policy's file, for messages.
-    told_as: PathBuf,
+    /// The policy's files, for messages.
+    told_as: String,
     pins: Pins,
 }
 
@@ -230,7 +221,7 @@ impl Demands {
             Some(name) => format!("image {name}"),
             None => "image".to_owned(),
         };
-        let cause = format!("{cause} (policy {})", crate::error::quoted(&self.told_as));
+        let cause = format!("{cause} (policy {})", self.told_as);
         Error::new(ErrorKind::Refused, "let in", subject, cause)
     }
 }

@@ -3,19 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rustix::fs::Dir;
-use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::file;
 use super::json::Unique;
+use super::places;
 use crate::digest::Digest;
-use crate::error::{At, Error, ErrorKind, Result, quoted};
+use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::manifest::json_fault;
 use crate::reference::Reference;
-
-/// Where pins are, the weakest word first: the system's, then the administrator's.
-const PLACES: [&str; 2] = ["usr/lib/hostrun", "etc/hostrun"];
 
 /// What each pinned name must be.
 #[derive(Debug, Default)]
@@ -49,12 +44,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<Reference, Option<Digest>>>
 impl Pins {
     pub(super) fn read(root: &Path) -> Result<Self> {
         let mut all = BTreeMap::new();
-        for place in PLACES {
-            let dir = root.join(place);
-            all.extend(read(&dir.join("pins.json"))?);
-            for name in drop_ins(&dir.join("pins.d"))? {
-                all.extend(read(&dir.join("pins.d").join(name))?);
-            }
+        let whole = places::first(
+            root,
+            &["etc/hostrun/pins.json", "usr/lib/hostrun/pins.json"],
+        )?;
+        for (path, text) in whole.into_iter().chain(places::drop_ins(root, "pins.d")?) {
+            all.extend(parse(&text).map_err(|error| error.within(&quoted(&path)))?);
         }
         let pinned = all.into_iter();
         let pinned = pinned.filter_map(|(name, digest)| Some((name, digest?)));
@@ -87,36 +82,6 @@ impl Pins {
 fn untied(name: &Reference) -> Reference {
     let tag = name.tag().unwrap_or("latest");
     Reference::parse(&format!("{}:{tag}", name.expanded())).unwrap_or_else(|_long| name.clone())
-}
-
-fn read(path: &Path) -> Result<BTreeMap<Reference, Option<Digest>>> {
-    match file::read(path) {
-        Ok(bytes) => parse(&bytes).map_err(|error| error.within(&quoted(path))),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Names of the drop-ins, in the order in which they count.
-fn drop_ins(dir: &Path) -> Result<Vec<String>> {
-    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    let fd = match rustix::fs::open(dir, flags, rustix::fs::Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        opened => opened.at("open", dir)?,
-    };
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&fd).at("list", dir)? {
-        let entry = entry.at("list", dir)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name
-            .strip_suffix(".json")
-            .is_some_and(|stem| !stem.starts_with('.'))
-        {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::file;
 use super::identity::{Claim, Rule, prefix};
 use super::json::Unique;
 use super::key::Key;
+use super::places;
 use crate::error::{Error, ErrorKind, Result, quoted};
 use crate::manifest::json_fault;
 use crate::reference::Reference;
@@ -80,10 +81,11 @@ impl Sigstore {
     }
 }
 
+/// A whole policy, which has a default, or a drop-in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    default: Vec<Requirement>,
+    default: Option<Vec<Requirement>>,
     #[serde(default)]
     transports: Unique<Unique<Vec<Requirement>>>,
 }
@@ -274,7 +276,55 @@ pub(super) fn read(path: &Path) -> Result<Policy> {
     parse(&bytes).map_err(|error| error.within(&quoted(path)))
 }
 
+/// The host's policy with its drop-ins, and the files it is made of, for messages; none where no file is.
+pub(super) fn of_host(root: &Path) -> Result<Option<(Policy, String)>> {
+    let names = [
+        "etc/hostrun/policy.json",
+        "etc/containers/policy.json",
+        "usr/lib/hostrun/policy.json",
+    ];
+    let whole = places::first(root, &names)?;
+    let drop_ins = places::drop_ins(root, "policy.d")?;
+    let mut told = Vec::new();
+    let mut policy = None;
+    let is_whole = whole.is_some();
+    let files = whole.into_iter().chain(drop_ins);
+    for (index, (path, text)) in files.enumerate() {
+        let within = |error: Error| error.within(&quoted(&path));
+        let document = document(&text).map_err(within)?;
+        // What drop-ins say must not make up for a policy that is not whole.
+        if is_whole && index == 0 && document.default.is_none() {
+            return Err(within(no_default()));
+        }
+        policy = Some(match policy {
+            Some(before) => amended(before, document),
+            None => document,
+        });
+        told.push(quoted(&path));
+    }
+    let Some(policy) = policy else {
+        return Ok(None);
+    };
+    let told = told.join(", ");
+    let policy = Policy::try_from(policy).map_err(|error| error.within(&told))?;
+    Ok(Some((policy, told)))
+}
+
+/// What a drop-in says of the default or of a scope counts instead of what was said of it before.
+fn amended(mut before: Document, by: Document) -> Document {
+    before.default = by.default.or(before.default);
+    for (transport, scopes) in by.transports.0 {
+        let known = before.transports.0.entry(transport).or_default();
+        known.0.extend(scopes.0);
+    }
+    before
+}
+
 pub(super) fn parse(bytes: &[u8]) -> Result<Policy> {
+    Policy::try_from(document(bytes)?)
+}
+
+fn document(bytes: &[u8]) -> Result<Document> {
     let document: Document =
         serde_json::from_slice(bytes).map_err(|error| json_fault(&error).within("policy"))?;
     let lists = document
@@ -282,7 +332,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Policy> {
         .0
         .values()
         .flat_map(|scopes| scopes.0.values());
-    if lists.chain([&document.default]).any(Vec::is_empty) {
+    if lists.chain(&document.default).any(Vec::is_empty) {
         let cause = "a list of requirements is empty";
         return Err(Error::new(ErrorKind::Corrupt, "read", "policy", cause));
     }
@@ -291,10 +341,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Policy> {
             check_scope(transport, scope)?;
         }
     }
-    Ok(Policy {
-        default: document.default,
-        transports: document.transports,
-    })
+    Ok(document)
+}
+
+impl TryFrom<Document> for Policy {
+    type Error = Error;
+
+    fn try_from(document: Document) -> Result<Self> {
+        Ok(Self {
+            default: document.default.ok_or_else(no_default)?,
+            transports: document.transports,
+        })
+    }
+}
+
+fn no_default() -> Error {
+    Error::corrupt("read", "policy", "missing field `default`")
 }
 
 /// A scope that no image can be in is a mistake that leaves images to a wider one. What scopes the

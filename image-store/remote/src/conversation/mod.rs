@@ -82,19 +82,22 @@ impl Session {
     }
 
     /// Asks one place after the other, each more than once where that may help, until one answers.
+    ///
+    /// A mirror that says that it does not have something is believed where nobody after it can be reached: a host may
+    /// know nothing but its mirrors, and signatures are asked for by names that there need not be.
     fn persist<T>(
         &self,
         outlet: &Outlet,
         mut act: impl FnMut(&Endpoint, &mut u32) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let order = self.order();
-        let mut last = Failure::invalid("no place to ask");
+        let mut failures: Vec<Failure> = Vec::new();
         for (place, index) in order.iter().enumerate() {
             let Some(endpoint) = self.endpoints.get(*index) else {
                 continue;
             };
-            let is_last = place + 1 == order.len();
-            let most = if is_last {
+            let is_answered = failures.iter().any(is_absence);
+            let most = if place + 1 == order.len() && !is_answered {
                 self.attempts
             } else {
                 self.attempts.min(MIRROR_ATTEMPTS)
@@ -105,10 +108,10 @@ impl Session {
                     return Ok(done);
                 }
                 Err(failure) if outlet.is_closed() => return Err(failure),
-                Err(failure) => last = failure,
+                Err(failure) => failures.push(failure),
             }
         }
-        Err(last)
+        Err(outcome(failures))
     }
 
     /// Asks one place.
@@ -197,6 +200,27 @@ impl Session {
             }
         }
     }
+}
+
+fn is_absence(failure: &Failure) -> bool {
+    failure.trouble.fault == Fault::NotFound
+}
+
+/// What became of asking several places: the last word, but for one that is only silence. What the others said
+/// is told as well, for nobody would hear of a mirror that does not work.
+fn outcome(mut failures: Vec<Failure>) -> Failure {
+    let causes = failures.iter().map(|failure| failure.trouble.cause.clone());
+    let told: Vec<String> = causes.collect();
+    let Some(mut last) = failures.pop() else {
+        return Failure::invalid("no place to ask");
+    };
+    if last.trouble.fault == Fault::Network
+        && let Some(answer) = failures.into_iter().find(is_absence)
+    {
+        last = answer;
+    }
+    last.trouble.cause = told.join("; ");
+    last
 }
 
 /// Answers until nobody asks any more. Whoever asked is then gone, and so are we, whatever still runs.

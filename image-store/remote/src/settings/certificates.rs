@@ -26,10 +26,11 @@ const SYSTEM: [&str; 5] = [
 ];
 
 /// Folders with one folder for each registry; the first that has one counts.
-const FOLDERS: [&str; 3] = [
+const FOLDERS: [&str; 4] = [
     "/etc/hostrun/certs.d",
     "/etc/containers/certs.d",
     "/etc/docker/certs.d",
+    "/usr/lib/hostrun/certs.d",
 ];
 
 /// What TLS to a registry needs.

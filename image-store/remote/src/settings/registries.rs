@@ -2,6 +2,7 @@
 //! from, and what is blocked.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,14 +14,18 @@ use super::{HUB, Serves, has_host, variable};
 use crate::failure::Failure;
 
 /// The first of these that is there is the one.
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "/etc/hostrun/registries.conf",
     "/etc/containers/registries.conf",
+    "/usr/lib/hostrun/registries.conf",
     "/usr/share/containers/registries.conf",
 ];
 
-/// Files in these are read after it, by name, the later folder last.
-const FOLDERS: [&str; 2] = [
+/// Files in these are read after it, by name, whatever folder they are in; of one name, that of the last folder is
+/// (systemd's rule, docs/configuration.md).
+const FOLDERS: [&str; 4] = [
+    "/usr/share/containers/registries.conf.d",
+    "/usr/lib/hostrun/registries.conf.d",
     "/etc/containers/registries.conf.d",
     "/etc/hostrun/registries.conf.d",
 ];
@@ -98,22 +103,32 @@ pub(super) fn read() -> Result<Rules, Failure> {
         Some(folder) => vec![folder],
         None => FOLDERS.into_iter().map(PathBuf::from).collect(),
     };
-    for folder in folders {
-        for file in drop_ins(&folder) {
-            rules.add_file(&file)?;
-        }
+    for file in drop_ins(&folders)? {
+        rules.add_file(&file)?;
     }
     Ok(rules)
 }
 
-fn drop_ins(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut files: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|end| end == "conf"))
-        .collect();
-    files.sort();
-    files
+/// A folder that cannot be read may have one that blocks a registry in it: nothing is done without it.
+fn drop_ins(folders: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = BTreeMap::new();
+    for folder in folders {
+        let unreadable = |error: io::Error| {
+            Failure::invalid(format!("cannot read {}: {error}", folder.display()))
+        };
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(unreadable)?,
+        };
+        for entry in entries {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().map(OsStr::to_owned);
+            if path.extension().is_some_and(|end| end == "conf") {
+                files.insert(name, path);
+            }
+        }
+    }
+    Ok(files.into_values().collect())
 }
 
 impl Rules {
@@ -377,6 +392,43 @@ blocked = true
         assert_eq!(name(&none, "a", &mut said).unwrap(), "a");
         let two = rules("unqualified-search-registries = [\"a.io\", \"b.io\"]");
         assert!(name(&two, "a", &mut said).is_err());
+    }
+
+    #[test]
+    fn drop_ins_count_by_name_and_the_last_folder_hides_those_before() {
+        let dir = std::env::temp_dir().join(format!("hostrun-drop-ins-{}", std::process::id()));
+        let folders = ["system", "none", "own"].map(|name| dir.join(name));
+        for (name, host) in [
+            ("system/10.conf", "a"),
+            ("system/20.conf", "b"),
+            ("own/05.conf", "c"),
+            ("own/20.conf", "d"),
+            ("own/30.conf.off", "e"),
+        ] {
+            let path = dir.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = format!("unqualified-search-registries = [\"{host}\"]");
+            fs::write(path, text).unwrap();
+        }
+        let names = |files: Vec<PathBuf>| -> Vec<String> {
+            let shown = |path: &PathBuf| path.strip_prefix(&dir).unwrap().display().to_string();
+            files.iter().map(shown).collect()
+        };
+        assert_eq!(
+            names(drop_ins(&folders).unwrap()),
+            ["own/05.conf", "system/10.conf", "own/20.conf"]
+        );
+        // a link to nothing hides, and says nothing
+        fs::remove_file(dir.join("own/20.conf")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", dir.join("own/20.conf")).unwrap();
+        let mut rules = Rules::default();
+        for file in drop_ins(&folders).unwrap() {
+            rules.add_file(&file).unwrap();
+        }
+        assert_eq!(rules.search, ["a"]);
+        // what is no folder cannot be read
+        assert!(drop_ins(&[dir.join("own/05.conf")]).is_err());
+        fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
