@@ -514,6 +514,38 @@ fn the_configuration_says_where_an_image_is() -> Result<()> {
     })
 }
 
+/// A host may know its mirrors and nothing else; and what is wrong with a mirror is told, though the registry has
+/// the last word.
+#[test]
+fn a_mirror_is_believed_where_nobody_else_answers_and_is_told_of() -> Result<()> {
+    with_registry(Kind::default(), |stage, registry, _image| {
+        let file = stage.dir().join("registries.conf");
+        let host = registry.host();
+        // nobody listens on that port
+        let text = format!(
+            "[[registry]]\nprefix = \"far.example\"\nlocation = \"127.0.0.1:1\"\ninsecure = true\n\
+             [[registry.mirror]]\nlocation = \"{host}\"\ninsecure = true\n"
+        );
+        fs::write(&file, text)?;
+        let variable = [format!("CONTAINERS_REGISTRIES_CONF={}", file.display())];
+        let policy = stage.dir().join("policy.json");
+        let text = r#"{"default":[{"type":"sigstoreSigned","keyPath":"/none.pub"}]}"#;
+        fs::write(&policy, text)?;
+        // signatures are asked for by names that the mirror does not have: it is the key that is missing then
+        let words = ["--signature-policy", &shown(&policy), "pull", "-q"];
+        let call = stage.call([&words[..], &["far.example/box:1"]].concat());
+        let out = with_variables(call, &variable).run()?;
+        ensure!(out.stderr().contains("none.pub"), "{}", out.stderr());
+        let pull = |name: &str| {
+            with_variables(stage.call(["pull", "-q", "--retry=1", name]), &variable).run()
+        };
+        let told = pull("far.example/none:1")?.stderr();
+        ensure!(told.contains(&format!("{host}: 404")), "{told}");
+        ensure!(told.contains("127.0.0.1:1: "), "{told}");
+        pull("far.example/box:1")?.ok().map(drop)
+    })
+}
+
 #[test]
 fn run_gets_what_is_not_there() -> Result<()> {
     with_registry(Kind::default(), |stage, registry, image| {

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::host::wait_for;
+use hostrun_integration::image::Image;
 use hostrun_integration::{Bundle, Runtime, Stage, on_stage, on_stage_of_hostrun};
 use serde_json::{Value, json};
 
@@ -320,6 +321,30 @@ fn descriptors_of_socket_activation_are_handed_on() -> Result<()> {
             out.stdout(),
             out.stderr()
         );
+        Ok(())
+    })
+}
+
+#[test]
+fn descriptors_of_socket_activation_are_handed_to_containers_of_images_by_name() -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let image = Image::new(stage.dir())?;
+        let file = stage.dir().join("file");
+        fs::write(&file, "activated\n")?;
+        let opens = format!(
+            "exec 3<{0} 4<{0}; export LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=web; exec \"$0\" \"$@\"",
+            file.display()
+        );
+        let source = image.source();
+        let script = "test $LISTEN_PID = $$ && echo $LISTEN_FDS $LISTEN_FDNAMES; cat <&3; cat <&4";
+        // an init is process 1 then, and the command is who is meant
+        for words in [&["--rm"][..], &["--rm", "--init"]] {
+            let words = [words, &[&source, "sh", "-c", script]].concat();
+            let call = stage.image_call(words).under(["sh", "-c", &opens]);
+            let out = call.run()?;
+            let told = (out.stdout(), out.stderr());
+            ensure!(told.0 == "1 web\nactivated\n", "{told:?}");
+        }
         Ok(())
     })
 }

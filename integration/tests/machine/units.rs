@@ -4,6 +4,8 @@ use super::{APP, nothing_is_left, ok};
 use anyhow::{Result, ensure};
 use hostrun_integration::host::wait_for;
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 /// Files of Quadlet's in place of services, gone with the test.
@@ -93,6 +95,62 @@ fn files_of_quadlet_are_services_that_share_a_network_and_a_volume() -> Result<(
         said.contains("bad.container:5: PublishPort=80:80: is not done"),
         "{said}"
     );
+    drop(files);
+    nothing_is_left()
+}
+
+/// The payload of the test below: this program, in a container. Its standard input is descriptor 3.
+#[test]
+#[ignore = "started by the test below, in a container"]
+fn payload_that_is_activated() -> Result<()> {
+    // sd_listen_fds(3)
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|is| is == value);
+    ensure!(is("LISTEN_PID", &std::process::id().to_string()));
+    ensure!(is("LISTEN_FDS", "1") && is("LISTEN_FDNAMES", "greeting"));
+    loop {
+        let caller = rustix::net::accept(std::io::stdin())?;
+        rustix::io::write(&caller, b"hello\n")?;
+    }
+}
+
+/// systemd listens on the host's network; the container, which has none, is there when somebody calls.
+#[test]
+fn a_service_whose_socket_systemd_listens_on_is_begun_by_a_call_and_answers_it() -> Result<()> {
+    let program = std::env::current_exe()?;
+    let container = format!(
+        "[Container]\nImage={APP}\nVolume={}:/payload:ro\n\
+         Exec=sh -c \"exec /payload --exact --ignored units::payload_that_is_activated <&3\"\n",
+        program.display()
+    );
+    let files = Files::new(&[("greet.container", &container)])?;
+    let socket = Path::new("/run/systemd/system/greet.socket");
+    fs::write(
+        socket,
+        "[Socket]\nListenStream=127.0.0.1:7070\nFileDescriptorName=greeting\n",
+    )?;
+    ok(&["systemctl", "daemon-reload"])?;
+    ok(&["systemctl", "start", "greet.socket"])?;
+    let state = || {
+        ok(&[
+            "systemctl",
+            "show",
+            "--value",
+            "-p",
+            "ActiveState",
+            "greet.service",
+        ])
+    };
+    assert_eq!(state()?, "inactive");
+    for _ in 0..2 {
+        let mut caller = TcpStream::connect("127.0.0.1:7070")?;
+        caller.set_read_timeout(Some(std::time::Duration::from_mins(1)))?;
+        let mut said = [0; 6];
+        caller.read_exact(&mut said)?;
+        assert_eq!(&said, b"hello\n");
+    }
+    assert_eq!(state()?, "active");
+    ok(&["systemctl", "stop", "greet.socket", "greet.service"])?;
+    fs::remove_file(socket)?;
     drop(files);
     nothing_is_left()
 }
