@@ -28,6 +28,9 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
 ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags health images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
+# what the host is put through, each in boots of its own
+HOSTS       := $(addprefix host-,test cut)
+
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)
 # cargo hands every test binary of the root suite to this script, which gives it mounts of its own
@@ -35,7 +38,7 @@ ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick b
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients sid oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-host test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls bench-shim clean
+	test-vm vm-limits vm-labels vm-checkpoint test-host $(HOSTS) test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls bench-shim clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -91,9 +94,10 @@ test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpo
 vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/told integration/vm/$* $(HOSTRUN)
 
-test-host: build ## a host of Debian's packages with hostrun in /usr, booted: limits, systemd and the read-only root, a line for each proof
-	integration/told integration/host/test $(HOSTRUN)
-	integration/told integration/host/cut $(HOSTRUN)
+test-host: $(HOSTS) ## a host of Debian's packages with hostrun in /usr, booted: a line for each proof (host-test: limits, systemd, read-only root)
+
+$(HOSTS): host-%: build
+	integration/told integration/host/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, as many in one shim, 10,000 of every race, and a kill at every step
 	HOSTRUN_BINARY=$(HOSTRUN) HOSTRUN_TEST_RUNTIME=$(RUNTIME) HOSTRUN_TEST_CHURN=10000 $(CARGO_TEST) --test churn --test shim_churn --test kill_steps --test race --test store_steps --test power_cut --test crowd
