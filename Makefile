@@ -18,7 +18,7 @@ RUNTIME    ?= $(HOSTRUN)
 
 names        = $(basename $(notdir $(subst /main.rs,,$(wildcard $(1)))))
 tests        = $(addprefix --test ,$(1))
-UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs cli/units/tests/*.rs))
+UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs cli/units/tests/*.rs image-store/remote/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
 IN_VM       := limits changes scopes machine shim_limits

@@ -156,11 +156,11 @@ impl Session {
     fn answer(&self, question: &Ask, file: Option<&File>, outlet: &Outlet) -> Result<(), Failure> {
         let no_file = || Failure::new(Fault::Invalid, "no file to send");
         let fits = match question {
-            Ask::Manifest(_) | Ask::Blob { .. } | Ask::Exists { .. } => {
-                self.purpose != Purpose::Login
-            }
+            Ask::Manifest(_) | Ask::Blob { .. } => self.purpose != Purpose::Login,
             Ask::Login => self.purpose == Purpose::Login,
-            Ask::Upload { .. } | Ask::Publish { .. } => self.purpose == Purpose::Push,
+            Ask::Exists { .. } | Ask::Upload { .. } | Ask::Publish { .. } => {
+                self.purpose == Purpose::Push
+            }
         };
         // Who asks may be the process that unpacks what strangers made: it gets what a pull gets.
         if !fits {
