@@ -1,7 +1,8 @@
 //! Where layers are unpacked: a process that can do nothing else.
 
 use hostrun_image_store::Cell;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -14,7 +15,7 @@ impl Cell for Walls {
         &self,
         place: &Path,
         kept: &[BorrowedFd<'_>],
-        inside: &mut (dyn FnMut(&Path, &mut (dyn Write + Send)) + Send),
+        inside: &mut (dyn FnMut(&Path, File) + Send),
         outside: &mut dyn FnMut(&mut dyn Read),
     ) -> io::Result<()> {
         hostrun_runtime::cell::run(place, kept, inside, outside)

@@ -1,7 +1,8 @@
 //! A process of its own for work on what strangers made.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use std::path::Path;
 pub trait Cell: fmt::Debug + Send + Sync {
     /// Runs `inside` in a process made for it, a copy of this one, and ends the process with it.
     ///
-    /// `inside` is given the path that the directory `place` has there, and what it writes is what
+    /// `inside` is given the path that the directory `place` has there, and a pipe: what it writes is what
     /// `outside` reads here meanwhile. It needs that directory, the descriptors in `kept`, threads,
     /// and of the rights of root those over files: `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`,
     /// `CAP_FSETID`, `CAP_MKNOD` and `CAP_SETFCAP`.
@@ -28,7 +29,7 @@ pub trait Cell: fmt::Debug + Send + Sync {
         &self,
         place: &Path,
         kept: &[BorrowedFd<'_>],
-        inside: &mut (dyn FnMut(&Path, &mut (dyn Write + Send)) + Send),
+        inside: &mut (dyn FnMut(&Path, File) + Send),
         outside: &mut dyn FnMut(&mut dyn Read),
     ) -> io::Result<()>;
 }

@@ -3,10 +3,11 @@
 //! It needs a directory to work in and the open blobs, and nothing else of the store or the host; so
 //! a caller who has a [`Cell`] to give can have it done in there.
 
-use std::io::{BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -94,6 +95,19 @@ impl Tale {
     }
 }
 
+/// Whom lines are told; clones tell the same.
+#[derive(Clone)]
+struct Teller(Arc<Mutex<File>>);
+
+impl Teller {
+    fn say(&self, line: &Line) {
+        if let Ok(mut sink) = self.0.lock() {
+            // Nobody listens any more: the process will not be needed long.
+            line.write(&mut *sink).unwrap_or_default();
+        }
+    }
+}
+
 /// The work itself.
 #[derive(Clone, Copy)]
 pub(super) struct Bench<'a> {
@@ -139,22 +153,8 @@ impl Bench<'_> {
             kept.push(arrivals.registry().fd());
             kept.extend(claims.iter().map(|claim| claim.fd()));
         }
-        let mut inside = |place: &Path, sink: &mut (dyn Write + Send)| {
-            let sink = Mutex::new(sink);
-            let say = |line: &Line| {
-                if let Ok(mut sink) = sink.lock() {
-                    // Nobody listens any more: the process will not be needed long.
-                    line.write(&mut **sink).unwrap_or_default();
-                }
-            };
-            match self.run_told(place, tasks, &say) {
-                Ok(products) => {
-                    for product in products {
-                        say(&Line::product(product));
-                    }
-                }
-                Err(error) => say(&Line::error(error)),
-            }
+        let mut inside = |place: &Path, sink: File| {
+            self.work_for(&Teller(Arc::new(Mutex::new(sink))), place, tasks);
         };
         let (mut products, mut refused) = (Vec::new(), None);
         let mut outside = |source: &mut dyn Read| {
@@ -204,40 +204,29 @@ impl Bench<'_> {
             .collect()
     }
 
-    /// Does all tasks here for somebody who gets lines. Streams outlive what they are asked for by, and tell
-    /// over a channel of their own.
-    fn run_told(
-        &self,
-        place: &Path,
-        tasks: &[Task<'_>],
-        say: &(dyn Fn(&Line) + Sync),
-    ) -> Result<Vec<Option<Product>>> {
-        let (sender, news) = mpsc::channel();
-        std::thread::scope(|scope| {
-            let pass_on = || {
-                for (number, tale) in news {
-                    say(&Line::tale(number, tale));
+    /// Does all tasks here, for somebody who gets lines.
+    fn work_for(&self, teller: &Teller, place: &Path, tasks: &[Task<'_>]) {
+        // Streams tell for themselves how far they are.
+        let reporter = |number: usize| {
+            let teller = teller.clone();
+            Reporter::new(move |progress| {
+                if let Some(tale) = Tale::of(progress) {
+                    teller.say(&Line::tale(number, tale));
                 }
-            };
-            if matches!(self.blobs, Blobs::Registry(_)) {
-                // Without it nobody hears how far they are, and all else is as it was.
-                let spawned = std::thread::Builder::new().spawn_scoped(scope, pass_on);
-                spawned.map(drop).unwrap_or_default();
+            })
+        };
+        let bench = Bench {
+            place,
+            reporter: &reporter,
+            ..*self
+        };
+        match bench.run(tasks, &|number, tale| teller.say(&Line::tale(number, tale))) {
+            Ok(products) => {
+                let lines = products.into_iter().map(Line::product);
+                lines.for_each(|line| teller.say(&line));
             }
-            let reporter = move |number: usize| {
-                let sender = sender.clone();
-                Reporter::new(move |progress| {
-                    let tale = Tale::of(progress).map(|tale| sender.send((number, tale)));
-                    tale.transpose().map(drop).unwrap_or_default();
-                })
-            };
-            let bench = Bench {
-                place,
-                reporter: &reporter,
-                ..*self
-            };
-            bench.run(tasks, &|number, tale| say(&Line::tale(number, tale)))
-        })
+            Err(error) => teller.say(&Line::error(error)),
+        }
     }
 
     fn task(&self, task: &Task<'_>, seat: Seat, tell: &dyn Fn(Tale)) -> Result<Option<Product>> {

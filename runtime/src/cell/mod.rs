@@ -21,7 +21,7 @@ use rustix::mount::{
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, Signal, getpid, getppid, setrlimit};
 use std::fs::File;
-use std::io::{self, LineWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,7 @@ const FILES: u64 = 1024;
 pub fn run(
     place: &Path,
     kept: &[BorrowedFd<'_>],
-    inside: &mut (dyn FnMut(&Path, &mut (dyn Write + Send)) + Send),
+    inside: &mut (dyn FnMut(&Path, File) + Send),
     outside: &mut dyn FnMut(&mut dyn Read),
 ) -> io::Result<()> {
     let threads = std::fs::read_dir("/proc/self/task")?.count();
@@ -92,16 +92,15 @@ pub fn run(
 fn work(
     entered: rustix::io::Result<()>,
     sink: OwnedFd,
-    inside: &mut (dyn FnMut(&Path, &mut (dyn Write + Send)) + Send),
+    inside: &mut (dyn FnMut(&Path, File) + Send),
 ) -> ! {
-    let mut sink = LineWriter::new(File::from(sink));
+    let mut sink = File::from(sink);
     let errno = entered.err().map_or(0, Errno::raw_os_error);
-    let said = sink.write_all(&errno.to_le_bytes());
-    if said.and_then(|()| sink.flush()).is_err() || errno != 0 {
+    if sink.write_all(&errno.to_le_bytes()).is_err() || errno != 0 {
         fork::leave(1);
     }
-    inside(Path::new("/"), &mut sink);
-    fork::leave(i32::from(sink.flush().is_err()))
+    inside(Path::new("/"), sink);
+    fork::leave(0)
 }
 
 fn listen(source: &mut File, outside: &mut dyn FnMut(&mut dyn Read)) -> io::Result<()> {
