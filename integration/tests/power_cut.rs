@@ -197,6 +197,16 @@ fn cut_at_any_moment(
     words: impl Fn(&[String; 2]) -> Vec<String>,
     done: impl Fn(&Disk<'_>) -> Result<bool>,
 ) -> Result<()> {
+    cut_and_go_on(before, words, done, |_| Ok(()))
+}
+
+/// The same, and `next` is done after each cut.
+fn cut_and_go_on(
+    before: impl Fn(&[String; 2]) -> Vec<Vec<String>>,
+    words: impl Fn(&[String; 2]) -> Vec<String>,
+    done: impl Fn(&Disk<'_>) -> Result<bool>,
+    next: impl Fn(&Disk<'_>) -> Result<()>,
+) -> Result<()> {
     on_stage_of_hostrun("runc knows no images", |stage| {
         let archives = archives(stage)?;
         let disk = Disk::new(stage)?;
@@ -227,7 +237,7 @@ fn cut_at_any_moment(
             let check = || -> Result<()> {
                 disk.is_whole()?;
                 ensure!(!is_said || done(&disk)?, "it was said to be done");
-                Ok(())
+                next(&disk)
             };
             check().with_context(|| {
                 let all = course.len();
@@ -325,6 +335,27 @@ fn names_mean_what_they_meant_at_one_time_when_the_power_goes_in_a_rollback() ->
         |disk| {
             let error = disk.hostrun(&["generations", "rollback"]);
             Ok(error.is_err() && disk.image("app:1")?.is_some())
+        },
+    )
+}
+
+/// Whichever version of the system boots next, names are what they were to it.
+#[test]
+fn names_go_with_their_version_when_the_power_goes_in_a_switch_between_two() -> Result<()> {
+    let follow = |version: &str| call(&["generations", "follow", version]);
+    cut_and_go_on(
+        |[one, two]| vec![load(one), follow("A"), follow("B"), load(two)],
+        |_| follow("A"),
+        |disk| Ok(disk.hostrun(&["generations", "follow", "A"])?.is_empty()),
+        |disk| {
+            let as_of = |version: &str| -> Result<Option<String>> {
+                disk.hostrun(&["generations", "follow", version])?;
+                disk.image("app:1")
+            };
+            let (b, a) = (as_of("B")?, as_of("A")?);
+            ensure!(a.is_some() && b.is_some() && a != b, "{a:?}, {b:?}");
+            ensure!((as_of("B")?, as_of("A")?) == (b, a), "another time others");
+            Ok(())
         },
     )
 }

@@ -283,3 +283,21 @@ fn a_rollback_is_done_or_not_whatever_happens_at_any_step() -> Result<()> {
         },
     )
 }
+
+#[test]
+fn a_switch_to_another_version_is_done_or_not_whatever_happens_at_any_step() -> Result<()> {
+    at_every_step(
+        |stage| {
+            let sources = [layout(stage, "v1")?, layout(stage, "v2")?];
+            for (source, version) in sources.iter().zip(["A", "B"]) {
+                stage.call(["generations", "follow", version]).run()?.ok()?;
+                stage.call(["load", "-q", source]).run()?.ok()?;
+            }
+            Ok(words(&["generations", "follow", "A"]))
+        },
+        |stage| {
+            let again = ["generations", "follow", "A"];
+            Ok(stage.call(again).run()?.ok()?.is_empty())
+        },
+    )
+}

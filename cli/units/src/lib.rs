@@ -13,6 +13,7 @@ mod problem;
 mod service;
 mod source;
 mod syntax;
+pub mod trial;
 mod words;
 
 pub use problem::Problem;

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::host::wait_for;
 use hostrun_integration::runtime::Call;
 
+mod health;
 mod units;
 
 const HOSTRUN: &str = "/usr/bin/hostrun";

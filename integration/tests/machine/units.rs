@@ -9,10 +9,10 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 /// Files of Quadlet's in place of services, gone with the test.
-struct Files(Vec<PathBuf>);
+pub(super) struct Files(Vec<PathBuf>);
 
 impl Files {
-    fn new(files: &[(&str, &str)]) -> Result<Self> {
+    pub(super) fn new(files: &[(&str, &str)]) -> Result<Self> {
         let dir = Path::new("/run/containers/systemd");
         fs::create_dir_all(dir)?;
         let mut written = Self(Vec::new());

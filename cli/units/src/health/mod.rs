@@ -276,10 +276,9 @@ impl Memory {
             return (Health::Healthy, "it passes its check".to_owned());
         };
         let reason = format!("it fails its check: {failure}");
-        let patience = check.start_period
-            + check
-                .interval
-                .saturating_mul(check.retries.saturating_sub(1));
+        let tries = check.retries.saturating_sub(1);
+        let patience = check.interval.saturating_mul(tries);
+        let patience = patience.saturating_add(check.start_period);
         let enough = self.is_decided();
         let health = match waiting {
             true if enough && age >= patience => Health::Unhealthy,
