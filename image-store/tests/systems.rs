@@ -182,6 +182,15 @@ fn what_is_damaged_is_told_and_the_last_whole_names_hold() {
     assert_eq!((kept.back, kept.damage.len()), (false, 1));
     assert_eq!(now(&host), three.id().to_string());
     assert!(host.store.follow("A").unwrap().is_none());
+    // what is repaired is whole, and one that another version would go back to is gone, and told
+    std::fs::write(store(&host, "generations/3"), "{").unwrap();
+    let found = host.store.verify(false).unwrap();
+    assert!(!found.damages.is_empty());
+    host.store.repair(&found).unwrap();
+    assert!(host.store.verify(true).unwrap().damages.is_empty());
+    host.store.collect().unwrap();
+    let told = host.store.follow("B").unwrap().unwrap();
+    assert_eq!((told.back, told.damage.len()), (false, 1));
 }
 
 #[test]

@@ -77,10 +77,16 @@ impl Store {
 
     /// Takes generations away, but never the current one, nor one that a version of the system goes back to.
     pub(super) fn forget(&self, numbers: impl IntoIterator<Item = u64>) -> Result<()> {
-        let current = self.own.generation()?.number;
         let pinned = self.own.pinned()?;
+        let numbers = numbers.into_iter();
+        self.drop_damaged(numbers.filter(|number| !pinned.contains_key(number)))
+    }
+
+    /// Takes generations away that are of no use to anybody, but never the current one.
+    pub(super) fn drop_damaged(&self, numbers: impl IntoIterator<Item = u64>) -> Result<()> {
+        let current = self.own.generation()?.number;
         for number in numbers {
-            if number != current && !pinned.contains_key(&number) {
+            if number != current {
                 self.own.generations.unlink(&number.to_string())?;
             }
         }

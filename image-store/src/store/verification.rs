@@ -207,7 +207,7 @@ impl Store {
             let _names = self.lock_names()?;
             match readable.last() {
                 Some(newest) => self.switch_to(newest, &work)?,
-                None => self.own.generations.unlink(super::shelf::CURRENT)?,
+                None => self.forget_all()?,
             }
         }
         let is_there = |id: &Digest| !gone.contains(id) && self.own.image_record(id).is_ok();
@@ -220,8 +220,17 @@ impl Store {
             generation.is_ok_and(|generation| generation.names.values().all(is_there))
         };
         let numbers = self.own.numbers()?.into_iter();
-        self.forget(numbers.filter(|number| !whole(number)))?;
+        self.drop_damaged(numbers.filter(|number| !whole(number)))?;
         self.own.generations.sync()
+    }
+}
+
+impl Store {
+    /// No generation is whole: begins anew, without a name.
+    fn forget_all(&self) -> Result<()> {
+        self.own.generations.unlink(super::shelf::CURRENT)?;
+        let mut numbers = self.own.numbers()?.into_iter();
+        numbers.try_for_each(|number| self.own.generations.unlink(&number.to_string()))
     }
 }
 
