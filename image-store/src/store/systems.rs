@@ -49,6 +49,11 @@ impl Store {
         check(version)?;
         let _lock = self.lock_shared()?;
         let _names = self.lock_names()?;
+        // On a full disk as well: the same steps again come to the same end.
+        self.with_spare(|| self.follow_locked(version))
+    }
+
+    fn follow_locked(&self, version: &str) -> Result<Option<Followed>> {
         let work = Workspace::new(&self.tmp)?;
         let systems = Folder::open_or_make(self.own.generations.path().join(FOLDER))?;
         let mut damage = Vec::new();
