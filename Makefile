@@ -21,7 +21,7 @@ tests        = $(addprefix --test ,$(1))
 UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs cli/units/tests/*.rs image-store/remote/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
-IN_VM       := limits changes scopes machine shim_limits
+IN_VM       := limits changes scopes machine selinux shim_limits
 VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))
@@ -29,7 +29,7 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags health images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # what the host is put through, each in boots of its own
-HOSTS       := $(addprefix host-,test cut)
+HOSTS       := $(addprefix host-,test cut confined)
 
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)
@@ -38,7 +38,7 @@ ROOT_TARGETS := test-root test-clients oracle test-long evil bench bench-quick b
 $(ROOT_TARGETS): export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUNNER = $(CURDIR)/integration/private-mounts
 
 .PHONY: help setup build examples demo check check-format check-lints check-licences unit test test-root test-clients sid oracle \
-	test-vm vm-limits vm-labels vm-checkpoint test-host $(HOSTS) test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls bench-shim clean
+	test-vm vm-limits vm-labels vm-checkpoint test-host $(HOSTS) host-kernels test-long evil corpus fuzz fuzz-seeds room install peers bench bench-quick bench-images bench-pulls bench-shim clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -96,7 +96,8 @@ vm-limits vm-labels vm-checkpoint: vm-%: build
 
 test-host: $(HOSTS) ## a host of Debian's packages with hostrun in /usr, booted: a line for each proof (host-test: limits, systemd, read-only root)
 
-$(HOSTS): host-%: build
+host-kernels: ## the tests of the runtime on Linux 6.1 and on the newest kernel of Debian's
+$(HOSTS) host-kernels: host-%: build
 	integration/told integration/host/$* $(HOSTRUN)
 
 test-long: build ## 10,000 runs of a payload that exits at once, as many in one shim, 10,000 of every race, and a kill at every step

@@ -148,7 +148,7 @@ impl Container {
             work: &self.dir.join("work"),
             target: &self.dir,
         };
-        overlay.mount(*options)
+        overlay.mount(options)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::error::{Error, ErrorKind, Result, errno_text, quoted};
 const VALUE_MAX: usize = 255;
 
 /// How a container's root is mounted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RootOptions {
     /// Nothing can be written; the writable layer is still there below.
@@ -40,6 +40,8 @@ pub struct RootOptions {
     /// What is written there need not outlive a crash of the machine: when the root goes, the kernel
     /// does not sync the file system of the store. It cannot be mounted a second time.
     pub volatile: bool,
+    /// SELinux' label of every file of it, whatever the files below are labelled (`context=`, mount(8)).
+    pub label: Option<String>,
 }
 
 impl RootOptions {
@@ -71,14 +73,21 @@ impl RootOptions {
         self
     }
 
-    fn attributes(self) -> MountAttrFlags {
+    /// Labels every file.
+    #[must_use]
+    pub fn with_label(mut self, label: &str) -> Self {
+        self.label = Some(label.to_owned());
+        self
+    }
+
+    fn attributes(&self) -> MountAttrFlags {
         let mut flags = MountAttrFlags::MOUNT_ATTR_RELATIME;
         flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, self.read_only);
         flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, self.no_devices);
         flags
     }
 
-    fn flags(self) -> MountFlags {
+    fn flags(&self) -> MountFlags {
         let mut flags = MountFlags::RELATIME;
         flags.set(MountFlags::RDONLY, self.read_only);
         flags.set(MountFlags::NODEV, self.no_devices);
@@ -98,7 +107,7 @@ pub(crate) struct Overlay<'a> {
 }
 
 impl Overlay<'_> {
-    pub(crate) fn mount(&self, options: RootOptions) -> Result<OwnedFd> {
+    pub(crate) fn mount(&self, options: &RootOptions) -> Result<OwnedFd> {
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
             .map_err(|errno| self.failed(errno, None))?;
         let errno = match self.mount_by_layers(&context, options) {
@@ -118,13 +127,16 @@ impl Overlay<'_> {
     fn mount_by_layers(
         &self,
         context: &OwnedFd,
-        options: RootOptions,
+        options: &RootOptions,
     ) -> std::result::Result<OwnedFd, Errno> {
         self.add_layers(context)?;
         set(context, "upperdir", self.upper)?;
         set(context, "workdir", self.work)?;
         if options.volatile {
             fsconfig_set_flag(context, "volatile")?;
+        }
+        if let Some(label) = &options.label {
+            fsconfig_set_string(context, "context", label)?;
         }
         fsconfig_create(context)?;
         fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, options.attributes())
@@ -138,7 +150,7 @@ impl Overlay<'_> {
     }
 
     /// The way of older kernels.
-    fn mount_by_string(&self, options: RootOptions) -> Result<OwnedFd> {
+    fn mount_by_string(&self, options: &RootOptions) -> Result<OwnedFd> {
         let made = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new()
                 .spawn_scoped(scope, || self.mount_apart(options))
@@ -149,7 +161,7 @@ impl Overlay<'_> {
     }
 
     /// Runs on a thread of its own, whose mount namespace ends with it.
-    fn mount_apart(&self, options: RootOptions) -> std::result::Result<OwnedFd, Errno> {
+    fn mount_apart(&self, options: &RootOptions) -> std::result::Result<OwnedFd, Errno> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
             .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
         // Before anything else: what is mounted here must not travel to the host.
@@ -166,11 +178,16 @@ impl Overlay<'_> {
         let target = open_path(self.target)?;
         let names: Vec<String> = lower.iter().map(descriptor_path).collect();
         let data = format!(
-            "lowerdir={},upperdir={},workdir={}{}",
+            "lowerdir={},upperdir={},workdir={}{}{}",
             names.join(":"),
             descriptor_path(&upper),
             descriptor_path(&work),
-            if options.volatile { ",volatile" } else { "" }
+            if options.volatile { ",volatile" } else { "" },
+            // its commas are no separators between quotes
+            options
+                .label
+                .as_ref()
+                .map_or(String::new(), |label| format!(",context=\"{label}\""))
         );
         let data = CString::new(data).map_err(|_nul| Errno::INVAL)?;
         mount(
@@ -277,7 +294,7 @@ mod tests {
             work: &work,
             target: dir.path(),
         };
-        let root = overlay.mount_by_string(RootOptions::default()).unwrap();
+        let root = overlay.mount_by_string(&RootOptions::default()).unwrap();
         let open = |name: &str| {
             rustix::fs::openat(&root, name, OFlags::RDONLY, Mode::empty()).map(std::fs::File::from)
         };
@@ -304,7 +321,7 @@ mod tests {
             work: proc,
             target: dir.path(),
         };
-        let error = overlay.mount(RootOptions::default()).unwrap_err();
+        let error = overlay.mount(&RootOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.hint().is_some() && !error.to_string().contains('\n'));
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -325,7 +342,7 @@ mod tests {
             work: dir.path(),
             target: dir.path(),
         };
-        let error = overlay.mount(RootOptions::default()).unwrap_err();
+        let error = overlay.mount(&RootOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
         assert!(error.hint().is_some() && !error.to_string().contains('\n'));
     }

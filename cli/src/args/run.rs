@@ -245,7 +245,7 @@ pub(crate) struct IsolationFlags {
     /// Drop a capability, or ALL
     #[arg(long, value_name = "CAP", value_parser = capability::choice, value_delimiter = ',')]
     pub(crate) cap_drop: Vec<Choice>,
-    /// seccomp=FILE, seccomp=unconfined, no-new-privileges, systempaths=unconfined
+    /// seccomp=FILE, apparmor=PROFILE, label=type:TYPE, label=level:LEVEL (=unconfined or =disable: none), no-new-privileges, systempaths=unconfined
     #[arg(long, value_name = "OPTION", value_parser = security::security_option)]
     pub(crate) security_opt: Vec<SecurityOption>,
     /// Take away nearly all isolation: all capabilities and devices, no filter, nothing masked

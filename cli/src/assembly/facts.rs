@@ -51,6 +51,8 @@ pub(super) fn gather(
         etc: etc::write(globals, flags, record, &hostname)?,
         init: flags.process.init.then(own_binary).transpose()?,
         seccomp: seccomp(flags, &capabilities)?,
+        apparmor: apparmor(flags),
+        labels: None,
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),
         ipc: host_ipc(flags),
         environment: own_environment(&variables),
@@ -115,11 +117,6 @@ fn check_source(base: &Path, flag: &MountFlag) -> Result<()> {
         return Ok(());
     };
     let source = path::on_host(base, source);
-    if flag.relabel && Path::new("/sys/fs/selinux/enforce").exists() {
-        return Err(report::usage(
-            "the volume options z and Z need SELinux labels, which are not built in",
-        ));
-    }
     if std::fs::symlink_metadata(&source).is_err() {
         let failure = Failure::new(format!(
             "cannot mount '{}': there is no such file",
@@ -201,6 +198,29 @@ fn seccomp(flags: &Run, all: &[Capability]) -> Result<Option<LinuxSeccomp>> {
             &capabilities,
         ))),
     }
+}
+
+/// The profile asked for; else ours, where somebody has loaded it.
+fn apparmor(flags: &Run) -> Option<String> {
+    const OURS: &str = "hostrun-default";
+    let isolation = &flags.isolation;
+    let asked = isolation
+        .security_opt
+        .iter()
+        .rev()
+        .find_map(|option| match option {
+            SecurityOption::Apparmor(profile) => Some(profile.clone()),
+            _ => None,
+        });
+    asked.unwrap_or_else(|| {
+        let loaded = || {
+            let profiles =
+                std::fs::read_to_string("/sys/kernel/security/apparmor/profiles").ok()?;
+            let ours = |line: &str| line.split_once(" (").is_some_and(|(name, _)| name == OURS);
+            profiles.lines().any(ours).then(|| OURS.to_owned())
+        };
+        if isolation.privileged { None } else { loaded() }
+    })
 }
 
 fn own_binary() -> Result<PathBuf> {

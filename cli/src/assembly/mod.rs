@@ -6,6 +6,8 @@ mod cgroup;
 mod copy;
 mod etc;
 mod facts;
+mod labels;
+mod relabel;
 mod volumes;
 
 pub(crate) use etc::remove as remove_etc;
@@ -90,12 +92,20 @@ pub(crate) fn build(
     };
     let container = store.create_container(record.id(), image)?;
     watch.mark("container");
-    let options = RootOptions::default()
+    let labels = labels::choose(globals, flags, record.id())?;
+    let mut options = RootOptions::default()
         .with_mount_points(true)
         .with_volatile(flags.rm);
+    if let Some(labels) = &labels {
+        options = options.with_label(&labels.files);
+    }
     let root = container.mount_root(&options)?;
     watch.mark("root mount");
-    let facts = facts::gather(globals, flags, &config, &record, &root)?;
+    let mut facts = facts::gather(globals, flags, &config, &record, &root)?;
+    if let Some(labels) = &labels {
+        labels::give(&labels.files, flags, &facts)?;
+    }
+    facts.labels = labels;
     let mut spec = spec::generate(flags, &config, &facts)?;
     add_cdi_devices(flags, &mut spec)?;
     if flags.limits.cgroups == Cgroups::Split {

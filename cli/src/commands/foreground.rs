@@ -1,5 +1,6 @@
 //! A start that stays: the same for a foreground container and for the monitor of a detached one.
 
+use super::shortage;
 use crate::args::run::Run;
 use crate::assembly::{self, Assembly};
 use crate::attend::{self, Attention, Connection, LineEnds, Preparation, Relay};
@@ -160,6 +161,11 @@ pub(super) fn finish(
     exit: Result<Exit>,
     goes: bool,
 ) -> Result<u8> {
+    let exited = exit.as_ref().ok();
+    let shortage = exited.and_then(|exit| shortage::of(globals, record.id(), *exit));
+    if let Some(told) = &shortage {
+        told.say();
+    }
     let deleted = match exit {
         Ok(_) => take_down(running),
         Err(_) => delete(globals, record),
@@ -173,6 +179,8 @@ pub(super) fn finish(
         status.finished = Some(clock::now().to_rfc3339());
         status.exit_code = exit.as_ref().ok().map(|exit| exit.status());
         status.error = exit.as_ref().err().map(|error| format!("{error:#}"));
+        status.oom_killed = shortage.is_some();
+        status.error = status.error.or(shortage.map(|told| told.message));
         record.write_status(&status)
     };
     let exit = exit?;

@@ -77,6 +77,7 @@ fn of_record(globals: &Globals, record: &Record) -> Result<Value> {
             "pid": state.map_or(0, |state| state.pid),
             "exitCode": status.exit_code,
             "error": status.error,
+            "oomKilled": status.oom_killed,
             "startedAt": status.started,
             "finishedAt": status.finished,
         },

@@ -36,6 +36,7 @@ mod companion;
 mod foreground;
 mod pidfile;
 mod registry;
+mod shortage;
 
 use crate::globals::Globals;
 use crate::record::Records;

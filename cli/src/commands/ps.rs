@@ -120,7 +120,15 @@ fn of_record(globals: &Globals, record: &Record, meta: Meta, status: Status) -> 
         (Phase::Running, _) => ("running", format!("Up {}", ago(&status.started))),
         (Phase::Exited, Some(code)) => (
             "exited",
-            format!("Exited ({code}) {} ago", ago(&status.finished)),
+            format!(
+                "Exited ({code}) {} ago{}",
+                ago(&status.finished),
+                if status.oom_killed {
+                    ", out of memory"
+                } else {
+                    ""
+                }
+            ),
         ),
         (Phase::Exited, None) => ("exited", "Exited (unseen)".to_owned()),
     };
@@ -188,7 +196,7 @@ impl Row {
 }
 
 /// Generated ids are cut, ids that a person chose are not.
-fn short(id: &str, whole: bool) -> &str {
+pub(super) fn short(id: &str, whole: bool) -> &str {
     let generated = id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit());
     if generated && !whole {
         id.get(..crate::record::SHORT).unwrap_or(id)

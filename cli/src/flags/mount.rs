@@ -15,6 +15,15 @@ pub(crate) enum Kind {
     Volume,
 }
 
+/// Whose label a volume gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relabel {
+    /// That of all containers.
+    Shared,
+    /// That of this one.
+    Own,
+}
+
 /// A mount asked for on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MountFlag {
@@ -25,7 +34,7 @@ pub(crate) struct MountFlag {
     /// Not recursive: submounts of the source stay behind.
     pub(crate) shallow: bool,
     /// SELinux relabelling was asked for.
-    pub(crate) relabel: bool,
+    pub(crate) relabel: Option<Relabel>,
 }
 
 impl MountFlag {
@@ -35,7 +44,7 @@ impl MountFlag {
             destination,
             options: Vec::new(),
             shallow: false,
-            relabel: false,
+            relabel: None,
         }
     }
 }
@@ -103,7 +112,8 @@ pub(crate) fn volume(text: &str) -> Result<MountFlag, String> {
 
 fn apply_volume_option(mount: &mut MountFlag, option: &str) -> Result<(), String> {
     match option {
-        "z" | "Z" => mount.relabel = true,
+        "z" => mount.relabel = Some(Relabel::Shared),
+        "Z" => mount.relabel = Some(Relabel::Own),
         "bind" => mount.shallow = true,
         "rbind" => mount.shallow = false,
         // Only a volume copies, and only a private mount is what a volume is.

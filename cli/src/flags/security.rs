@@ -15,8 +15,12 @@ pub(crate) enum SecurityOption {
     NoNewPrivileges(bool),
     /// Nothing masked or read-only below /proc and /sys.
     SystemPathsUnconfined,
-    /// An option that changes nothing on this host, such as `label=disable`.
-    Nothing,
+    /// No label of SELinux.
+    NoLabel,
+    /// Another user, role, type, level or filetype in the labels of SELinux.
+    Label(&'static str, String),
+    /// A profile of AppArmor's, or none.
+    Apparmor(Option<String>),
 }
 
 /// Reads one option, with `=` or docker's older `:` between name and value.
@@ -38,14 +42,36 @@ pub(crate) fn security_option(text: &str) -> Result<SecurityOption, String> {
         ("no-new-privileges", None | Some("true")) => Ok(SecurityOption::NoNewPrivileges(true)),
         ("no-new-privileges", Some("false")) => Ok(SecurityOption::NoNewPrivileges(false)),
         ("systempaths", Some("unconfined")) => Ok(SecurityOption::SystemPathsUnconfined),
-        ("label", Some("disable")) | ("apparmor", Some("unconfined")) => {
-            Ok(SecurityOption::Nothing)
+        ("label", Some("disable")) => Ok(SecurityOption::NoLabel),
+        ("label", Some(value)) => label(value),
+        ("apparmor", Some("unconfined")) => Ok(SecurityOption::Apparmor(None)),
+        ("apparmor", Some(profile)) if is_word(profile) => {
+            Ok(SecurityOption::Apparmor(Some(profile.to_owned())))
         }
-        ("label" | "apparmor", _) => Err(format!(
-            "'{text}': labels and profiles of security modules are not built in"
-        )),
+        ("label" | "apparmor", _) => Err(format!("'{text}' names no label or profile")),
         _ => Err(format!(
-            "'{text}' is not a security option; known: seccomp, no-new-privileges, systempaths"
+            "'{text}' is not a security option; known: seccomp, label, apparmor, no-new-privileges, systempaths"
         )),
     }
+}
+
+/// `PART:VALUE`; a level has colons of its own.
+fn label(text: &str) -> Result<SecurityOption, String> {
+    const PARTS: [&str; 5] = ["user", "role", "type", "level", "filetype"];
+    let known = text.split_once([':', '=']).and_then(|(part, value)| {
+        let part = PARTS.into_iter().find(|known| *known == part)?;
+        let plain = part == "level" || !value.contains(':');
+        (plain && is_word(value)).then(|| SecurityOption::Label(part, value.to_owned()))
+    });
+    known.ok_or_else(|| {
+        format!("'label={text}' is none of disable, user:, role:, type:, level: and filetype: with a value")
+    })
+}
+
+/// The kernel ends a label or a profile at such a character.
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'"')
 }

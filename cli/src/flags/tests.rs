@@ -226,7 +226,24 @@ fn security_options_take_both_separators() {
         Ok(SecurityOption::SeccompFile("/p.json".into()))
     );
     assert!(security_option("seccomp=").is_err());
-    assert!(security_option("apparmor=mine").is_err());
+    assert_eq!(
+        security_option("apparmor=mine"),
+        Ok(SecurityOption::Apparmor(Some("mine".to_owned())))
+    );
+    assert_eq!(
+        security_option("label=level:s0:c1,c2"),
+        Ok(SecurityOption::Label("level", "s0:c1,c2".to_owned()))
+    );
+    for wrong in [
+        "apparmor=",
+        "apparmor=a b",
+        "label=",
+        "label=nested",
+        "label=type:",
+        "label=type:a:b",
+    ] {
+        assert!(security_option(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

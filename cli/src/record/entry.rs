@@ -62,6 +62,8 @@ pub(crate) struct Status {
     /// `None` after an end nobody saw.
     pub(crate) exit_code: Option<u8>,
     pub(crate) error: Option<String>,
+    /// It ended for want of memory, and `error` says on which limit.
+    pub(crate) oom_killed: bool,
 }
 
 /// The right to wait for a container; given back when dropped, or by the kernel when its holder dies.

@@ -42,6 +42,7 @@ pub(super) fn linux(flags: &Run, facts: &Facts) -> Linux {
         .set_sysctl((!isolation.sysctls.is_empty()).then(|| sysctl.collect()))
         .set_devices((!facts.devices.is_empty()).then(|| facts.devices.iter().map(node).collect()))
         .set_resources(Some(resources(flags, facts)))
+        .set_mount_label(facts.labels.as_ref().map(|labels| labels.files.clone()))
         .set_seccomp(facts.seccomp.clone());
     linux
 }

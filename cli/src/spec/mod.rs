@@ -58,6 +58,15 @@ pub(crate) struct SharedNamespaces {
     pub(crate) ipc: Option<PathBuf>,
 }
 
+/// Labels of SELinux.
+#[derive(Debug, Clone)]
+pub(crate) struct Labels {
+    /// What its processes run as.
+    pub(crate) process: String,
+    /// What its files are.
+    pub(crate) files: String,
+}
+
 /// What the flags and the image cannot say.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
@@ -78,6 +87,9 @@ pub(crate) struct Facts {
     /// Against what relative host paths are read.
     pub(crate) base: PathBuf,
     pub(crate) seccomp: Option<LinuxSeccomp>,
+    pub(crate) labels: Option<Labels>,
+    /// A profile of AppArmor's.
+    pub(crate) apparmor: Option<String>,
     /// Columns and rows of our own terminal.
     pub(crate) console: Option<(u16, u16)>,
     /// Variables of files and flags, in this order.

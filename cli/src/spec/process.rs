@@ -31,6 +31,8 @@ pub(super) fn process(flags: &Run, image: &Config, facts: &Facts) -> Result<Proc
         .set_cwd(working_dir(flags, image)?.as_str().into())
         .set_capabilities(Some(capabilities(flags, facts)))
         .set_rlimits(rlimits(&flags.process.ulimits)?)
+        .set_apparmor_profile(facts.apparmor.clone())
+        .set_selinux_label(facts.labels.as_ref().map(|labels| labels.process.clone()))
         .set_no_new_privileges(Some(no_new_privileges(flags)));
     Ok(process)
 }

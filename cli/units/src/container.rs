@@ -109,6 +109,23 @@ impl Conversion<'_> {
         }
     }
 
+    /// Those of SELinux.
+    fn labels(&mut self) {
+        for (key, part) in [
+            ("SecurityLabelType", "type"),
+            ("SecurityLabelLevel", "level"),
+            ("SecurityLabelFileType", "filetype"),
+        ] {
+            if let Some(value) = self.last(key).map(|entry| entry.value.clone()) {
+                self.flags
+                    .push(format!("--security-opt=label={part}:{value}"));
+            }
+        }
+        if self.is_true("SecurityLabelDisable") == Some(true) {
+            self.flags.push("--security-opt=label=disable".to_owned());
+        }
+    }
+
     fn own_flags(&mut self) {
         if self.is_true("NoNewPrivileges") == Some(true) {
             self.flags
@@ -118,6 +135,7 @@ impl Conversion<'_> {
             let flag = format!("--security-opt=seccomp={}", profile.value);
             self.flags.push(flag);
         }
+        self.labels();
         let read_only = self.is_true("ReadOnly") == Some(true);
         let memory = self.is_true("ReadOnlyTmpfs") != Some(false);
         if read_only {

@@ -31,7 +31,7 @@ pub(crate) type Table = &'static [(&'static str, Treatment)];
 const NO_WAY_OUT: &str = "containers have a loopback and nothing else, the host's network (Network=host), or one that a .network or .pod shares";
 const NOT_PODMAN: &str = "hostrun is no podman: write what you want with keys";
 const NO_MAPS: &str = "only the host's users are offered: UserNS=host";
-const NO_LABELS: &str = "labels are the host's policy's, not a unit's";
+const NO_LABELS: &str = "a container does not label containers of its own";
 const NO_STARTUP: &str = "HealthStartPeriod= says how long a container may fail its check at first";
 const NO_LOG: &str = "nobody keeps what a check says; 'hostrun health' shows it";
 const BY_SERVICE: &str = "a unit that runs is started anew by [Service] Restart= and the like";
@@ -130,11 +130,11 @@ pub(crate) const CONTAINER: Table = &[
         "Secret",
         Refused("LoadCredential= in [Service], and Volume=%d/NAME:/run/secrets/NAME:ro"),
     ),
-    ("SecurityLabelDisable", Refused(NO_LABELS)),
-    ("SecurityLabelFileType", Refused(NO_LABELS)),
-    ("SecurityLabelLevel", Refused(NO_LABELS)),
+    ("SecurityLabelDisable", Own),
+    ("SecurityLabelFileType", Own),
+    ("SecurityLabelLevel", Own),
     ("SecurityLabelNested", Refused(NO_LABELS)),
-    ("SecurityLabelType", Refused(NO_LABELS)),
+    ("SecurityLabelType", Own),
     ("ServiceName", Own),
     ("ShmSize", One("--shm-size")),
     ("StartWithPod", Own),

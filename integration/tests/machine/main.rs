@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::host::wait_for;
 use hostrun_integration::runtime::Call;
 
+mod apparmor;
+mod containerd;
 mod health;
+mod memory;
 mod units;
 
 const HOSTRUN: &str = "/usr/bin/hostrun";
@@ -29,6 +32,11 @@ fn ok(words: &[&str]) -> Result<String> {
 
 fn hostrun(words: &[&str]) -> Result<String> {
     ok(&[&[HOSTRUN], words].concat())
+}
+
+/// A property of a unit, as systemd knows it.
+fn show(unit: &str, property: &str) -> Result<String> {
+    ok(&["systemctl", "show", "--value", "-p", property, unit])
 }
 
 /// A service, gone with the test.
@@ -61,7 +69,7 @@ impl Service {
 
     /// A property, as systemd knows it.
     fn is(&self, property: &str) -> Result<String> {
-        ok(&["systemctl", "show", "--value", "-p", property, &self.name])
+        show(&self.name, property)
     }
 
     fn awaits(&self, property: &str, value: &str) -> Result<()> {

@@ -4,8 +4,8 @@ use super::{Act, told};
 use crate::args::bundles::{Create, Handover, RuncRun};
 use crate::args::run::Run;
 use crate::attend::{self, Attention, Connection, LineEnds, Preparation};
-use crate::commands::pidfile;
-use crate::globals::Globals;
+use crate::commands::{pidfile, shortage};
+use crate::globals::{Globals, Name};
 use crate::handover::notify::{self, Notify};
 use crate::handover::{activation, socket};
 use crate::report::{self, Failure};
@@ -143,6 +143,11 @@ impl Order<'_> {
         let exit = self
             .hand_over(running.pid(), running.pidfd())
             .and_then(|()| attention.stay(&running, relay));
+        if let (Name::Hostrun, Ok(exit)) = (self.globals.name, &exit)
+            && let Some(told) = shortage::of(self.globals, self.id, *exit)
+        {
+            told.say();
+        }
         if !self.keep || exit.is_err() {
             let deleted = match &exit {
                 Ok(_) => running.into_stopped().and_then(Stopped::delete),

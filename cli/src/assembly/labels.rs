@@ -1,0 +1,219 @@
+//! Labels of SELinux, where it is in force: what a container runs as, and what its files are.
+//!
+//! Which these are is the policy's to say: `contexts/lxc_contexts`, where every engine looks. Two containers differ in
+//! two of its 1,024 categories, and so cannot read each other's files. They are drawn from the container's id, which is
+//! random: of a hundred containers two have the same pair once in a hundred times, and are then kept apart by all else.
+
+use super::relabel;
+use crate::args::run::Run;
+use crate::flags::mount::{Kind, Relabel};
+use crate::flags::namespace::Sharing;
+use crate::flags::path;
+use crate::flags::security::SecurityOption;
+use crate::globals::Globals;
+use crate::report::Failure;
+use crate::spec::{self, Facts, Labels};
+use crate::target::Target;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+
+/// There where SELinux is in force, and nowhere else.
+const SELINUX: &str = "/sys/fs/selinux";
+/// Categories that a policy has unless it says otherwise.
+const CATEGORIES: u32 = 1024;
+
+/// The labels of a container, as flags and policy say; `None` where there are none to give.
+///
+/// # Errors
+/// When labels are asked for that nobody would enforce, or that the policy does not have.
+pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<Labels>> {
+    let isolation = &flags.isolation;
+    let asked = || {
+        isolation
+            .security_opt
+            .iter()
+            .filter_map(|option| match option {
+                SecurityOption::Label(part, value) => Some((*part, value.as_str())),
+                _ => None,
+            })
+    };
+    if !Path::new(SELINUX).join("enforce").exists() {
+        return match asked().next() {
+            None => Ok(None),
+            Some(_) => Err(Failure::new("--security-opt label: SELinux is not in force").into()),
+        };
+    }
+    // What shares these with the host, or has all of it, would be kept from what it was given.
+    let open = isolation.privileged
+        || isolation.security_opt.contains(&SecurityOption::NoLabel)
+        || [&isolation.pid, &isolation.ipc].contains(&&Some(Sharing::Host));
+    if open {
+        return Ok(None);
+    }
+    let mut labels = match [&isolation.pid, &isolation.ipc]
+        .into_iter()
+        .flatten()
+        .next()
+    {
+        Some(Sharing::Container(other)) => of_container(globals, other)?,
+        _ => of_policy(id)?,
+    };
+    for (part, value) in asked() {
+        let both = part != "type" && part != "filetype";
+        if part != "filetype" {
+            replace(&mut labels.process, part, value);
+        }
+        if part == "filetype" || (both && part == "level") {
+            replace(&mut labels.files, part, value);
+        }
+    }
+    for label in [&labels.process, &labels.files] {
+        // selinuxfs answers whether the policy knows such a label (`security_check_context(3)`)
+        fs::write(Path::new(SELINUX).join("context"), label).map_err(|error| {
+            Failure::new(format!("SELinux's policy has no label '{label}': {error}"))
+                .hint("install a policy for containers, or choose by --security-opt label=type:TYPE, or label=disable")
+        })?;
+    }
+    Ok(Some(labels))
+}
+
+/// Labels what of the host the container gets to see as its own: its files of /etc, its volumes, and those of others
+/// that the flags say so of.
+///
+/// # Errors
+/// When one is on a file system without labels, or must stay as it is.
+pub(super) fn give(label: &str, flags: &Run, facts: &Facts) -> Result<()> {
+    let made = facts.etc.iter().map(|(_, path)| path);
+    for path in made.chain(facts.volumes.iter().map(|volume| &volume.source)) {
+        relabel::tree(path, label)?;
+    }
+    let mut shared = label.to_owned();
+    if label.matches(':').count() > 2 {
+        replace(&mut shared, "level", "s0");
+    }
+    for flag in spec::mount_flags(flags) {
+        if let (Some(whose), Kind::Bind(source)) = (flag.relabel, &flag.kind) {
+            let label = if whose == Relabel::Own {
+                label
+            } else {
+                &shared
+            };
+            relabel::volume(&path::on_host(&facts.base, source), label)?;
+        }
+    }
+    Ok(())
+}
+
+/// Those of another container, whose processes or memory this one is to reach.
+fn of_container(globals: &Globals, name: &str) -> Result<Labels> {
+    let target = Target::find(globals, name)?;
+    let container = target.container()?.context("it is gone")?;
+    let spec = container.spec()?;
+    let process = spec.process().as_ref();
+    let linux = spec.linux().as_ref();
+    Ok(Labels {
+        process: process
+            .and_then(|it| it.selinux_label().clone())
+            .unwrap_or_default(),
+        files: linux
+            .and_then(|it| it.mount_label().clone())
+            .unwrap_or_default(),
+    })
+}
+
+/// Those of the policy, with a pair of categories for this container.
+fn of_policy(id: &str) -> Result<Labels> {
+    let config = fs::read_to_string("/etc/selinux/config").unwrap_or_default();
+    let policy = value(&config, "SELINUXTYPE").unwrap_or("targeted");
+    let path = format!("/etc/selinux/{policy}/contexts/lxc_contexts");
+    let contexts = fs::read_to_string(&path).with_context(|| format!("cannot read '{path}'"))?;
+    let label = |key: &str| {
+        let label = value(&contexts, key).map(str::to_owned);
+        label.with_context(|| format!("'{path}' has no '{key}'"))
+    };
+    let mut labels = Labels {
+        process: label("process")?,
+        files: label("file")?,
+    };
+    let level = level(id);
+    for label in [&mut labels.process, &mut labels.files] {
+        // a policy without levels has three fields
+        if label.matches(':').count() > 2 {
+            replace(label, "level", &level);
+        }
+    }
+    Ok(labels)
+}
+
+/// Of a line `KEY = "VALUE"`, or `KEY=VALUE`.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == key).then(|| value.trim().trim_matches('"'))
+    })
+}
+
+/// Two categories that differ, the lower one first.
+fn level(id: &str) -> String {
+    let number = u32::from_str_radix(id.get(..8).unwrap_or_default(), 16).unwrap_or_default();
+    let (one, step) = (
+        number % CATEGORIES,
+        number / CATEGORIES % (CATEGORIES - 1) + 1,
+    );
+    let other = (one + step) % CATEGORIES;
+    format!("s0:c{},c{}", one.min(other), one.max(other))
+}
+
+/// Puts another field into `USER:ROLE:TYPE:LEVEL`, whose level may have colons of its own.
+fn replace(label: &mut String, part: &str, value: &str) {
+    let mut fields: Vec<&str> = label.splitn(4, ':').collect();
+    let at = match part {
+        "user" => 0,
+        "role" => 1,
+        "level" => 3,
+        _ => 2,
+    };
+    match fields.get_mut(at) {
+        Some(field) => *field = value,
+        None => fields.push(value),
+    }
+    *label = fields.join(":");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_of_categories_is_in_order_and_of_two() {
+        assert_eq!(level("00000000ff"), "s0:c0,c1");
+        for id in ["ffffffff", "deadbeef", "000003ff", "12345678"] {
+            let level = level(id);
+            let (one, other) = level.trim_start_matches("s0:c").split_once(",c").unwrap();
+            let (one, other): (u32, u32) = (one.parse().unwrap(), other.parse().unwrap());
+            assert!(one < other && other < CATEGORIES, "{level}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_replaced_and_the_rest_stays() {
+        let mut label = "system_u:system_r:container_t:s0".to_owned();
+        replace(&mut label, "level", "s0:c1,c2");
+        replace(&mut label, "type", "spc_t");
+        assert_eq!(label, "system_u:system_r:spc_t:s0:c1,c2");
+        replace(&mut label, "level", "s0");
+        assert_eq!(label, "system_u:system_r:spc_t:s0");
+    }
+
+    #[test]
+    fn the_policys_words_are_read_as_they_are_written() {
+        let text = "process = \"system_u:system_r:container_t:s0\"\n#x\nfile=a:b:c\n";
+        assert_eq!(
+            value(text, "process"),
+            Some("system_u:system_r:container_t:s0")
+        );
+        assert_eq!(value(text, "file"), Some("a:b:c"));
+        assert_eq!(value(text, "fil"), None);
+    }
+}
