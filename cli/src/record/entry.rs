@@ -110,16 +110,21 @@ impl Record {
         self.read("meta.json")
     }
 
-    /// Reads how far it is; a container without a status is only created.
+    /// Reads how far it is; a container without a status is only created. So is one whose status is a file of nothing:
+    /// it is not synced, for it means little after a boot, and that is what a power cut makes of it.
     ///
     /// # Errors
     /// When the file is there but not ours.
     pub(crate) fn status(&self) -> Result<Status> {
-        if self.dir.join("status.json").exists() {
-            self.read("status.json")
-        } else {
-            Ok(Status::default())
+        let path = self.dir.join("status.json");
+        if !path.exists() {
+            return Ok(Status::default());
         }
+        let text = read(&path)?;
+        if text.iter().all(|byte| *byte == 0) {
+            return Ok(Status::default());
+        }
+        parse(&path, &text)
     }
 
     /// Reads the OCI configuration.
@@ -197,9 +202,7 @@ impl Record {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.dir.join(name);
-        let text =
-            std::fs::read(&path).with_context(|| format!("cannot read '{}'", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| format!("cannot read '{}'", path.display()))
+        parse(&path, &read(&path)?)
     }
 
     /// Writes beside and renames, so that a reader sees the old file or the new one.
@@ -213,6 +216,14 @@ impl Record {
             .and_then(|()| std::fs::rename(&beside, &path))
             .with_context(|| format!("cannot write '{}'", path.display()))
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read '{}'", path.display()))
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).with_context(|| format!("cannot read '{}'", path.display()))
 }
 
 impl Attendance {

@@ -266,6 +266,19 @@ mod tests {
     }
 
     #[test]
+    fn a_status_that_a_power_cut_made_nothing_of_is_none() {
+        let (_dir, records) = records();
+        let record = records.create(None).unwrap();
+        let file = record.dir().join("status.json");
+        for text in [&b""[..], &[0; 40]] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(record.status().unwrap(), Status::default());
+        }
+        std::fs::write(&file, "{").unwrap();
+        assert!(record.status().is_err());
+    }
+
+    #[test]
     fn attendance_is_exclusive_and_ends_with_its_holder() {
         let (_dir, records) = records();
         let record = records.create(None).unwrap();
