@@ -184,11 +184,21 @@ impl Target {
             }
             status.phase = Phase::Exited;
             status.finished = Some(crate::clock::now().to_rfc3339());
-            record.write_status(&status)?;
+            // On a full disk it goes untold, and is found out anew by whoever asks next: it must not keep anybody from
+            // removing what takes the room.
+            match record.write_status(&status) {
+                Err(error) if !is_full(&error) => return Err(error),
+                _ => {}
+            }
         }
         attendance.end();
         Ok(Some(status))
     }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
 }
 
 /// Waits until a process has ended; `false` when the time is over first. `None` waits for ever.
