@@ -99,7 +99,7 @@ fn files_of_quadlet_are_services_that_share_a_network_and_a_volume() -> Result<(
     nothing_is_left()
 }
 
-/// The payload of the test below: this program, in a container. Its standard input is descriptor 3.
+/// The payload of the test below: this program, in a container, below an init. Its standard input is descriptor 3.
 #[test]
 #[ignore = "started by the test below, in a container"]
 fn payload_that_is_activated() -> Result<()> {
@@ -118,7 +118,7 @@ fn payload_that_is_activated() -> Result<()> {
 fn a_service_whose_socket_systemd_listens_on_is_begun_by_a_call_and_answers_it() -> Result<()> {
     let program = std::env::current_exe()?;
     let container = format!(
-        "[Container]\nImage={APP}\nVolume={}:/payload:ro\n\
+        "[Container]\nImage={APP}\nRunInit=yes\nVolume={}:/payload:ro\n\
          Exec=sh -c \"exec /payload --exact --ignored units::payload_that_is_activated <&3\"\n",
         program.display()
     );
