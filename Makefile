@@ -29,7 +29,7 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags health images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
 # what the host is put through, each in boots of its own
-HOSTS       := $(addprefix host-,test cut first confined)
+HOSTS       := $(addprefix host-,test cut first confined update)
 
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)
