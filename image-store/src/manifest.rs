@@ -40,14 +40,15 @@ impl Descriptor {
 
     /// Of a document that is known by a tag.
     pub(crate) fn tagged(tag: &str, media_type: String, digest: Digest, size: u64) -> Self {
-        let name = (REF_NAME.to_owned(), tag.to_owned());
+        let mut annotations = BTreeMap::new();
+        annotations.insert(REF_NAME.to_owned(), tag.to_owned());
         Self {
             media_type,
             digest,
             size,
             platform: None,
             artifact_type: None,
-            annotations: Some(BTreeMap::from([name])),
+            annotations: Some(annotations),
         }
     }
 

@@ -238,7 +238,7 @@ fn cgroup() -> Cgroup {
 
 fn seccomp() -> Seccomp {
     let mut archs: Vec<Arch> = Abi::ALL.iter().map(|abi| abi.to_oci()).collect();
-    archs.sort_by_key(word);
+    archs.sort_unstable_by_key(word);
     let flags: Vec<String> = FLAGS.iter().map(word).collect();
     let mut seccomp = Seccomp::default();
     seccomp

@@ -144,7 +144,7 @@ impl Runtime {
                 ids.push(id);
             }
         }
-        ids.sort();
+        ids.sort_unstable();
         // One that is deleted meanwhile is not there.
         Ok(ids
             .iter()

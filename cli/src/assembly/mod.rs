@@ -166,13 +166,9 @@ fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
         .and_then(|process| process.args().clone())
         .unwrap_or_default();
     let skip = if flags.process.init { 3 } else { 0 };
-    let mut labels: std::collections::BTreeMap<String, String> = image
-        .config()
-        .labels_of_config()
-        .into_iter()
-        .flatten()
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let mut labels = std::collections::BTreeMap::new();
+    let own = image.config().labels_of_config().into_iter().flatten();
+    labels.extend(own.map(|(k, v)| (k.clone(), v.clone())));
     labels.extend(
         flags
             .labels

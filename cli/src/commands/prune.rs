@@ -7,6 +7,7 @@ use crate::globals::Globals;
 use crate::{output, table};
 use anyhow::Result;
 use hostrun_image_store::{Collected, Store};
+use std::collections::BTreeSet;
 
 /// Runs `prune`.
 ///
@@ -18,7 +19,8 @@ pub(crate) fn prune(globals: &Globals, args: &Prune) -> Result<u8> {
         store.prune(args.all)?
     } else {
         let images = selected(&store, &args.filter, None)?;
-        let ids = images.iter().map(|image| image.id().clone()).collect();
+        let mut ids = BTreeSet::new();
+        ids.extend(images.iter().map(|image| image.id().clone()));
         store.prune_among(args.all, &ids)?
     };
     tell(globals, &store, &collected)

@@ -43,7 +43,7 @@ pub(crate) fn main(globals: &Globals, args: &Ps) -> Result<u8> {
     }
     let mut rows = rows(globals)?;
     rows.retain(|row| args.all || !row.over);
-    rows.sort_by(|a, b| b.created.cmp(&a.created));
+    rows.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
     if args.quiet {
         rows.iter()
             .try_for_each(|row| output::line(short(&row.id, args.no_trunc)))?;

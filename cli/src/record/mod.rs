@@ -149,7 +149,7 @@ impl Records {
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok());
         let mut ids: Vec<String> = names.filter(|name| is_id(name)).collect();
-        ids.sort();
+        ids.sort_unstable();
         Ok(ids)
     }
 }

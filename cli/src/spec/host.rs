@@ -87,7 +87,7 @@ pub(crate) fn all_devices() -> Vec<HostDevice> {
             }
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     found
 }
 

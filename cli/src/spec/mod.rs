@@ -137,7 +137,7 @@ pub(crate) fn to_json(spec: &Spec) -> Result<serde_json::Value> {
         .and_then(|sets| sets.as_object_mut())
     {
         for set in sets.values_mut().filter_map(|set| set.as_array_mut()) {
-            set.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            set.sort_unstable_by(|a, b| a.as_str().cmp(&b.as_str()));
         }
     }
     Ok(value)

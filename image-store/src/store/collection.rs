@@ -92,7 +92,8 @@ impl Store {
         }
         {
             let _names = self.lock_names()?;
-            let named: BTreeSet<Digest> = self.own.generation()?.names.into_values().collect();
+            let mut named = BTreeSet::new();
+            named.extend(self.own.generation()?.names.into_values());
             for number in self.own.numbers()? {
                 // one that cannot be read keeps nothing
                 let names = self.own.generation_of(number).map(|old| old.names);

@@ -94,9 +94,10 @@ pub(super) fn settle(layers: &[View]) -> Result<Vec<Heir>> {
 /// Paths that went through `..` have other names as well; those are not looked up.
 fn implied_of(layer: &View) -> BTreeSet<&[u8]> {
     let paths = layer.record.implied.iter().map(|path| path.0.as_slice());
-    paths
-        .filter(|path| !path.split(|byte| *byte == b'/').any(|part| part == b".."))
-        .collect()
+    let mut implied = BTreeSet::new();
+    implied
+        .extend(paths.filter(|path| !path.split(|byte| *byte == b'/').any(|part| part == b"..")));
+    implied
 }
 
 /// All paths and the directories they are in, each followed at once by what is inside it.
@@ -114,7 +115,7 @@ fn with_parents<'a>(implied: &[BTreeSet<&'a [u8]>]) -> Vec<&'a [u8]> {
     }
     let mut all: Vec<&[u8]> = all.into_iter().collect();
     let slash = |byte: &u8| *byte == b'/';
-    all.sort_by(|a, b| a.split(slash).cmp(b.split(slash)));
+    all.sort_unstable_by(|a, b| a.split(slash).cmp(b.split(slash)));
     all
 }
 

@@ -98,7 +98,7 @@ impl Store {
         for shelf in self.shelves()? {
             ids.extend(shelf.image_ids()?);
         }
-        ids.sort();
+        ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }

@@ -297,7 +297,7 @@ impl Store {
     pub fn images(&self) -> Result<Vec<Image>> {
         let _lock = self.lock_shared()?;
         let mut images = self.all_images()?;
-        images.sort_by(|a, b| {
+        images.sort_unstable_by(|a, b| {
             b.created()
                 .cmp(&a.created())
                 .then_with(|| a.id().cmp(b.id()))
@@ -356,7 +356,7 @@ impl Store {
     pub fn containers(&self) -> Result<Vec<String>> {
         let mut names = self.containers.names()?;
         names.retain(|name| ContainerId::parse(name).is_ok());
-        names.sort();
+        names.sort_unstable();
         Ok(names)
     }
 

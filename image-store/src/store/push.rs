@@ -76,7 +76,8 @@ fn mounts(image: &Image, registry: &Registry) -> Vec<String> {
     let target = registry.image();
     let names = image.names().iter();
     let same = names.filter(|name| name.registry() == target.registry());
-    let repositories: BTreeSet<String> = same.map(Reference::repository).collect();
+    let mut repositories = BTreeSet::new();
+    repositories.extend(same.map(Reference::repository));
     let others = repositories.into_iter();
     others
         .filter(|repository| *repository != target.repository())

@@ -187,7 +187,7 @@ fn digests(folder: &Folder) -> Result<Vec<Digest>> {
         .iter()
         .filter_map(|name| Digest::from_file_name(name))
         .collect();
-    ids.sort();
+    ids.sort_unstable();
     Ok(ids)
 }
 

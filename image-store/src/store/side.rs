@@ -66,6 +66,6 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
         }
     });
     let mut done = done.into_inner().unwrap_or_default();
-    done.sort_by_key(|(index, _)| *index);
+    done.sort_unstable_by_key(|(index, _)| *index);
     done.into_iter().map(|(_, result)| result).collect()
 }

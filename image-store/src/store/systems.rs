@@ -168,10 +168,13 @@ impl super::shelf::Shelf {
 
     /// Generations that versions of the system go back to: they stay, and so do their images.
     pub(super) fn pinned(&self) -> Result<BTreeMap<u64, String>> {
-        let versions = self.versions()?.into_iter();
-        Ok(versions
-            .filter_map(|(version, to)| Some((number_of(&to)?, version)))
-            .collect())
+        let mut pinned = BTreeMap::new();
+        for (version, to) in self.versions()? {
+            if let Some(number) = number_of(&to) {
+                pinned.insert(number, version);
+            }
+        }
+        Ok(pinned)
     }
 }
 

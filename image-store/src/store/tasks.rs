@@ -54,7 +54,7 @@ impl Ingest<'_> {
             let size = task.layer.size;
             task.apart = size > total / 2 && size > WORTH_A_THREAD;
         }
-        tasks.sort_by_key(|task| std::cmp::Reverse(task.layer.size));
+        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.layer.size));
         for (number, task) in tasks.iter_mut().enumerate() {
             task.number = number;
         }

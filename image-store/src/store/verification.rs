@@ -146,7 +146,7 @@ impl Store {
                 }),
             }
         }
-        layers.sort();
+        layers.sort_unstable();
         layers.dedup();
         Ok((layers, uses))
     }
@@ -182,7 +182,7 @@ impl Store {
         for damage in &verified.damages {
             bad.extend(damage.images.iter().cloned());
         }
-        bad.sort();
+        bad.sort_unstable();
         bad.dedup();
         (repaired.in_use, repaired.images) = bad.into_iter().partition(|id| leased.contains(id));
         self.repair_names(&repaired.images)?;

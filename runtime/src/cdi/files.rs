@@ -43,7 +43,7 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Entry>> {
             names.push(name);
         }
     }
-    names.sort();
+    names.sort_unstable();
     let entries = names.iter().map(|name| {
         let path = dir.join(name.to_string_lossy().as_ref());
         (path, text(&fd, name))

@@ -19,7 +19,9 @@ pub(crate) struct Controllers(BTreeSet<String>);
 impl Controllers {
     /// From the text of `cgroup.controllers` or `cgroup.subtree_control`.
     pub(crate) fn parse(text: &str) -> Self {
-        Self(text.split_whitespace().map(str::to_owned).collect())
+        let mut names = BTreeSet::new();
+        names.extend(text.split_whitespace().map(str::to_owned));
+        Self(names)
     }
 
     /// Whether the controller is among them.

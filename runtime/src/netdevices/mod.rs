@@ -170,7 +170,9 @@ fn find(netlink: &Netlink, name: &str) -> Result<u32> {
 
 fn indexes(netlink: &Netlink) -> rustix::io::Result<BTreeSet<u32>> {
     let links = netlink.list(RTM_GETLINK, &Body::link(0, 0, 0))?;
-    Ok(links.iter().filter_map(|link| number(link, 4)).collect())
+    let mut indexes = BTreeSet::new();
+    indexes.extend(links.iter().filter_map(|link| number(link, 4)));
+    Ok(indexes)
 }
 
 /// An address that moves along.

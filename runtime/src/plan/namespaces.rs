@@ -255,7 +255,7 @@ fn offsets(linux: &Linux, namespaces: &Namespaces, refusals: &mut Refusals) -> O
 
 fn offset_lines(offsets: &HashMap<String, LinuxTimeOffset>, refusals: &mut Refusals) -> Vec<u8> {
     let mut clocks: Vec<_> = offsets.iter().collect();
-    clocks.sort_by_key(|(clock, _)| *clock);
+    clocks.sort_unstable_by_key(|(clock, _)| *clock);
     let mut text = String::new();
     for (clock, offset) in clocks {
         let path = format!("linux.timeOffsets.{clock}");

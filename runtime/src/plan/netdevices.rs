@@ -32,7 +32,7 @@ pub(crate) fn plan(
             }
         })
         .collect();
-    devices.sort_by(|one, other| one.name.cmp(&other.name));
+    devices.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     if devices.is_empty() {
         return devices;
     }

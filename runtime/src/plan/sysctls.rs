@@ -22,7 +22,7 @@ pub(crate) fn plan(
     refusals: &mut Refusals,
 ) -> Vec<SysctlPlan> {
     let mut keys: Vec<_> = linux.sysctl().iter().flatten().collect();
-    keys.sort();
+    keys.sort_unstable();
     let mut sysctls = Vec::with_capacity(keys.len());
     for (key, value) in keys {
         let json = format!("linux.sysctl.{key}");

@@ -139,7 +139,7 @@ fn domains(group: &OwnedFd) -> Vec<OwnedFd> {
         return Vec::new();
     };
     let mut names = dir::children(data.as_fd()).unwrap_or_default();
-    names.sort();
+    names.sort_unstable();
     let open = |name: &std::ffi::CString| dir::open(data.as_fd(), name.to_str().ok()?).ok();
     names.iter().filter_map(open).collect()
 }

@@ -145,10 +145,14 @@ fn table<K: Copy + Ord>(
     value: impl Fn(K) -> u8,
     without: impl Fn(K) -> u8,
 ) -> BTreeMap<K, u8> {
-    keys.into_iter()
-        .map(|key| (key, value(key)))
-        .filter(|(key, value)| *value != without(*key))
-        .collect()
+    let mut table = BTreeMap::new();
+    for key in keys {
+        let value = value(key);
+        if value != without(key) {
+            table.insert(key, value);
+        }
+    }
+    table
 }
 
 /// For each access the last rule that matches decides; `None` stands for a number that no rule names.

@@ -16,10 +16,10 @@ pub(super) fn limit(text: &str) -> Option<u64> {
 
 /// Lines of `key value`.
 pub(super) fn flat(text: &str) -> BTreeMap<String, u64> {
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .filter_map(|(key, value)| Some((key.to_owned(), number(value)?)))
-        .collect()
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let mut table = BTreeMap::new();
+    table.extend(pairs.filter_map(|(key, value)| Some((key.to_owned(), number(value)?))));
+    table
 }
 
 /// Lines of `8:0 rbytes=1 wbytes=2 rios=3 wios=4 ...`.
