@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// How often whoever waits looks again, at most.
 const PACE: Duration = Duration::from_secs(1);
 
+/// How long checks are carried out again, at most, where nobody says how long to wait: a container that is started anew
+/// with each failure begins anew each time.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// How many checks are carried out at a time.
 const AT_A_TIME: usize = 8;
 
@@ -91,18 +95,18 @@ impl Question {
     /// # Errors
     /// When hostrun or systemd cannot be asked, or nobody reads the answer.
     pub fn answer(&self) -> io::Result<bool> {
-        let deadline = self.wait.map(|wait| Instant::now() + wait);
+        let deadline = Instant::now() + self.wait.unwrap_or(PATIENCE);
         let mut memories = BTreeMap::new();
         let findings = loop {
             let findings = self.look(&mut memories, deadline)?;
             let is = |health| move |finding: &Finding| finding.health == health;
-            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let is_over = Instant::now() >= deadline;
             let is_open = findings.iter().any(is(Health::Starting));
             if is_over || !is_open || findings.iter().any(is(Health::Unhealthy)) {
                 break findings;
             }
             // Without --wait only checks are carried out again, as often as they may fail.
-            if deadline.is_none() && memories.values().all(Memory::is_decided) {
+            if self.wait.is_none() && memories.values().all(Memory::is_decided) {
                 break findings;
             }
             std::thread::sleep(PACE);
@@ -121,7 +125,7 @@ impl Question {
     fn look(
         &self,
         memories: &mut BTreeMap<String, Memory>,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> io::Result<Vec<Finding>> {
         let mut findings = Vec::new();
         if self.names.is_empty() {
@@ -138,6 +142,12 @@ impl Question {
             findings.extend(services::findings()?);
         }
         let containers = self.hostrun.containers(&self.names)?;
+        // One that has ended, or was replaced by another of its name, decides nothing any more.
+        let all = containers
+            .iter()
+            .filter_map(|(_, container)| container.as_ref());
+        let ids: Vec<&str> = all.map(|container| container.id.as_str()).collect();
+        memories.retain(|id, _| ids.contains(&id.as_str()));
         self.probe_all(&containers, memories, deadline);
         for (asked, container) in &containers {
             findings.push(match container {
@@ -153,7 +163,7 @@ impl Question {
         &self,
         containers: &[(String, Option<Container>)],
         memories: &mut BTreeMap<String, Memory>,
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) {
         let running = containers
             .iter()
@@ -184,11 +194,11 @@ impl Question {
     fn probe_some(
         &self,
         some: &[(&Container, &Check)],
-        deadline: Option<Instant>,
+        deadline: Instant,
     ) -> Vec<Result<(), String>> {
         let probe = |container: &Container, check: &Check| {
-            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
-            let timeout = left.map_or(check.timeout, |left| check.timeout.min(left.max(PACE)));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = check.timeout.min(left.max(PACE));
             probe::probe(&self.hostrun, &container.id, &check.command, timeout)
         };
         std::thread::scope(|scope| {
