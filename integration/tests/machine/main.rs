@@ -18,6 +18,7 @@ mod containerd;
 mod health;
 mod memory;
 mod units;
+mod users;
 
 const HOSTRUN: &str = "/usr/bin/hostrun";
 
