@@ -49,6 +49,56 @@ fn memory_beyond_the_limit_is_death() -> Result<()> {
 }
 
 #[test]
+fn memory_above_the_high_mark_is_slowed_and_lives() -> Result<()> {
+    on_stage(|stage| {
+        let script = "dd if=/dev/zero of=/dev/null bs=9M count=1 2>/dev/null && grep '^high' /sys/fs/cgroup/memory.events";
+        let bundle = stage
+            .bundle()?
+            .set(
+                "/linux/resources/unified",
+                json!({"memory.high": "8388608"}),
+            )
+            .shell(script);
+        let text = stage.run(&bundle)?.ok()?;
+        let times: u64 = text.trim().rsplit(' ').next().unwrap_or("0").parse()?;
+        ensure!(times > 0, "{text}");
+        Ok(())
+    })
+}
+
+#[test]
+fn processor_time_is_shared_by_weight() -> Result<()> {
+    on_stage(|stage| {
+        let busy = |weight: u64| {
+            let bundle = stage
+                .bundle()?
+                .set("/linux/resources/cpu", json!({"cpus": "0"}))
+                .set(
+                    "/linux/resources/unified",
+                    json!({"cpu.weight": weight.to_string()}),
+                );
+            Ok::<_, anyhow::Error>(bundle.shell("while :; do :; done"))
+        };
+        let (heavy, light) = (busy(1000)?, busy(100)?);
+        let running = [stage.start(&light)?, stage.start(&heavy)?];
+        let used = || {
+            let used = |bundle| cgroup::value(&group(bundle)?, "cpu.stat", "usage_usec");
+            Ok::<_, anyhow::Error>((used(&heavy)?, used(&light)?))
+        };
+        let before = used()?;
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let after = used()?;
+        for container in running {
+            container.delete()?;
+        }
+        // ten to one, and less where the scheduler's slices are long
+        let (more, less) = (after.0 - before.0, after.1 - before.1);
+        ensure!(more > 3 * less, "{more} us beside {less} us");
+        Ok(())
+    })
+}
+
+#[test]
 fn limits_stand_in_the_containers_cgroup() -> Result<()> {
     on_stage(|stage| {
         let resources = json!({

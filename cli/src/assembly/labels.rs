@@ -51,13 +51,18 @@ pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<
     if open {
         return Ok(None);
     }
-    let mut labels = match [&isolation.pid, &isolation.ipc]
+    let other = [&isolation.pid, &isolation.ipc]
         .into_iter()
-        .flatten()
-        .next()
-    {
-        Some(Sharing::Container(other)) => of_container(globals, other)?,
-        _ => of_policy(id)?,
+        .find_map(|sharing| match sharing {
+            Some(Sharing::Container(other)) => Some(other),
+            _ => None,
+        });
+    let labels = match other {
+        Some(other) => of_container(globals, other)?,
+        None => Some(of_policy(id)?),
+    };
+    let Some(mut labels) = labels else {
+        return Ok(None);
     };
     for (part, value) in asked() {
         let both = part != "type" && part != "filetype";
@@ -105,21 +110,17 @@ pub(super) fn give(label: &str, flags: &Run, facts: &Facts) -> Result<()> {
     Ok(())
 }
 
-/// Those of another container, whose processes or memory this one is to reach.
-fn of_container(globals: &Globals, name: &str) -> Result<Labels> {
+/// Those of another container, whose processes or memory this one is to reach; it may have none.
+fn of_container(globals: &Globals, name: &str) -> Result<Option<Labels>> {
     let target = Target::find(globals, name)?;
     let container = target.container()?.context("it is gone")?;
     let spec = container.spec()?;
     let process = spec.process().as_ref();
     let linux = spec.linux().as_ref();
-    Ok(Labels {
-        process: process
-            .and_then(|it| it.selinux_label().clone())
-            .unwrap_or_default(),
-        files: linux
-            .and_then(|it| it.mount_label().clone())
-            .unwrap_or_default(),
-    })
+    let both = process
+        .and_then(|process| process.selinux_label().clone())
+        .zip(linux.and_then(|linux| linux.mount_label().clone()));
+    Ok(both.map(|(process, files)| Labels { process, files }))
 }
 
 /// Those of the policy, with a pair of categories for this container.

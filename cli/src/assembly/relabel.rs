@@ -2,7 +2,10 @@
 
 use crate::report::Failure;
 use anyhow::{Context, Result, bail};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, XattrFlags, openat, setxattr, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, XattrFlags, openat, openat2, setxattr,
+    statat,
+};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -14,7 +17,12 @@ const DEEPEST: usize = 512;
 /// # Errors
 /// When it is not there, or the file system has no labels.
 pub(super) fn tree(path: &Path, label: &str) -> Result<()> {
-    let place = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    reached(path, label, ResolveFlags::empty())
+}
+
+fn reached(path: &Path, label: &str, resolve: ResolveFlags) -> Result<()> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = openat2(CWD, path, flags, Mode::empty(), resolve);
     place
         .map_err(anyhow::Error::from)
         .and_then(|place| below(&place, label, 0))
@@ -41,7 +49,8 @@ pub(super) fn volume(path: &Path, label: &str) -> Result<()> {
             .hint("mount a directory of its own")
             .into());
     }
-    tree(&real, label)
+    // Nobody puts a link in its place after it was looked at.
+    reached(&real, label, ResolveFlags::NO_SYMLINKS)
 }
 
 fn below(place: &OwnedFd, label: &str, depth: usize) -> Result<()> {
