@@ -60,7 +60,16 @@ impl<'a> Conversion<'a> {
             return Some(source.to_owned());
         };
         if let Some(directory) = self.directory(entry, source) {
-            return Some(format!("{directory}:{rest}"));
+            // Where SELinux is in force, every container may use it that is given it.
+            let (place, options) = rest.split_once(':').unwrap_or((rest, ""));
+            let labelled = options
+                .split(',')
+                .any(|option| ["z", "Z"].contains(&option));
+            return Some(match (labelled, options) {
+                (true, _) => format!("{directory}:{rest}"),
+                (false, "") => format!("{directory}:{place}:z"),
+                (false, options) => format!("{directory}:{place}:{options},z"),
+            });
         }
         if names(source, Kind::Volume) {
             // Told already.
