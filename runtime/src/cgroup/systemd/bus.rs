@@ -70,17 +70,22 @@ impl Bus {
     }
 
     /// `EXTERNAL` without a name: the peer asks the kernel who we are, in whatever user namespace.
+    ///
+    /// The end goes out before the peer has agreed. Sent after that, it may lie beside the first call when systemd reads; it
+    /// then takes both out of the socket, and does not look at the call before something else comes.
     fn authenticate(&mut self) -> Result<()> {
         self.send(b"\0AUTH EXTERNAL\r\n")?;
         let mut line = self.line()?;
         if line.starts_with(b"DATA") {
-            self.send(b"DATA\r\n")?;
+            self.send(b"DATA\r\nBEGIN\r\n")?;
             line = self.line()?;
+        } else if line.starts_with(b"OK ") {
+            self.send(b"BEGIN\r\n")?;
         }
         if !line.starts_with(b"OK ") {
             return Err(Error::from(ErrorKind::PermissionDenied));
         }
-        self.send(b"BEGIN\r\n")
+        Ok(())
     }
 
     fn line(&mut self) -> Result<Vec<u8>> {
