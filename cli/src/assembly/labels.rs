@@ -65,11 +65,10 @@ pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<
         return Ok(None);
     };
     for (part, value) in asked() {
-        let both = part != "type" && part != "filetype";
         if part != "filetype" {
             replace(&mut labels.process, part, value);
         }
-        if part == "filetype" || (both && part == "level") {
+        if matches!(part, "filetype" | "level") {
             replace(&mut labels.files, part, value);
         }
     }

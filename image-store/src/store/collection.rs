@@ -94,14 +94,14 @@ impl Store {
             let _names = self.lock_names()?;
             let mut named = BTreeSet::new();
             named.extend(self.own.generation()?.names.into_values());
-            for number in self.own.numbers()? {
+            let mut numbers = self.own.numbers()?;
+            numbers.retain(|number| {
                 // one that cannot be read keeps nothing
-                let names = self.own.generation_of(number).map(|old| old.names);
+                let names = self.own.generation_of(*number).map(|old| old.names);
                 let mut ids = names.unwrap_or_default().into_values();
-                if ids.all(|id| named.contains(&id) || may_go(&id)) {
-                    self.forget([number])?;
-                }
-            }
+                ids.all(|id| named.contains(&id) || may_go(&id))
+            });
+            self.forget(numbers)?;
             self.own.generations.sync()?;
         }
         self.collect_locked(may_go)

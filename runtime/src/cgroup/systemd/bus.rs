@@ -229,3 +229,39 @@ pub(super) fn of_the_user() -> Vec<Address> {
         .flatten()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// What arrives next, all at once.
+    fn next(peer: &mut UnixStream) -> Vec<u8> {
+        let mut bytes = vec![0; 256];
+        let count = peer.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        bytes
+    }
+
+    #[test]
+    fn the_greeting_has_ended_before_the_peer_agrees() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            assert_eq!(next(&mut peer), b"\0AUTH EXTERNAL\r\n");
+            peer.write_all(b"DATA\r\n").unwrap();
+            // nothing of it is left to come together with the first call
+            assert_eq!(next(&mut peer), b"DATA\r\nBEGIN\r\n");
+            peer.write_all(b"OK 0123\r\n").unwrap();
+            assert_eq!(next(&mut peer), b"");
+        });
+        let address = Address {
+            path,
+            shared: false,
+        };
+        drop(Bus::connect(&[address], Duration::from_secs(20)).unwrap());
+        peer.join().unwrap();
+    }
+}
