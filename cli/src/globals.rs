@@ -3,7 +3,7 @@
 use crate::report;
 use anyhow::Result;
 use hostrun_image_store::{DriverName, Error, Store, Trust};
-use hostrun_runtime::Runtime;
+use hostrun_runtime::{Runtime, rootless};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ impl Globals {
             name,
             root: default_root(name),
             root_given: false,
-            store: PathBuf::from("/var/lib/hostrun"),
+            store: default_store(),
             store_given: false,
             system_store: None,
             signature_policy: None,
@@ -143,12 +143,27 @@ impl Globals {
     }
 }
 
+/// The machine's for root; an ordinary user has one of its own, where the XDG base directory specification has
+/// what users keep.
+fn default_store() -> PathBuf {
+    const MACHINES: &str = "/var/lib/hostrun";
+    if rootless::is_root() {
+        return MACHINES.into();
+    }
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let data = variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute());
+    let home = || variable("HOME").filter(|dir| dir.is_absolute());
+    let data = data.or_else(|| Some(home()?.join(".local/share")));
+    data.map_or(MACHINES.into(), |dir| dir.join("hostrun"))
+}
+
 /// Below `/run` for root; below the user's own runtime directory for others, and for a root who is
 /// one only in a user namespace.
 fn default_root(name: Name) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let own = match variable("XDG_RUNTIME_DIR") {
-        Some(dir) if !rustix::process::geteuid().is_root() => Some(dir),
+        Some(dir) if !rootless::is_root() => Some(dir),
+        None if !rootless::is_root() => session(),
         // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody.
         Some(dir) if variable("USER").is_none_or(|user| user != "root") && is_mapped() => Some(dir),
         _ => None,
@@ -156,8 +171,14 @@ fn default_root(name: Name) -> PathBuf {
     PathBuf::from(own.unwrap_or_else(|| "/run".into())).join(name.as_str())
 }
 
+/// Where systemd keeps the user's runtime directory, though nobody told us: `su` and cron do not.
+fn session() -> Option<OsString> {
+    let dir = format!("/run/user/{}", rustix::process::geteuid().as_raw());
+    Path::new(&dir).is_dir().then(|| dir.into())
+}
+
 /// Whether we are in a user namespace that is not the host's.
-fn is_mapped() -> bool {
+pub(crate) fn is_mapped() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let words: Vec<&str> = map.split_whitespace().collect();
     words != ["0", "0", "4294967295"]

@@ -14,7 +14,7 @@ use crate::driver::{self, Lower};
 use crate::error::{At, Error, ErrorKind, Result, quoted};
 use crate::mountpoints;
 use crate::overlay::{Overlay, RootOptions};
-use crate::store::{Folder, Heir, ImageRecord, empty};
+use crate::store::{Attributes, Folder, Heir, ImageRecord, empty};
 
 /// Longest container id in bytes.
 const ID_MAX: usize = 200;
@@ -55,6 +55,7 @@ pub struct Container {
     image: Digest,
     /// The layers' folders, highest first.
     lower: Vec<PathBuf>,
+    attributes: Attributes,
 }
 
 impl Container {
@@ -63,6 +64,7 @@ impl Container {
         id: ContainerId,
         image: &ImageRecord,
         lower: Vec<PathBuf>,
+        attributes: Attributes,
     ) -> Result<Self> {
         let dir = containers.path().join(id.as_str());
         match rustix::fs::mkdirat(containers.fd(), id.as_str(), Mode::RWXU) {
@@ -91,6 +93,7 @@ impl Container {
             dir,
             image: image.config.clone(),
             lower,
+            attributes,
         })
     }
 
@@ -99,6 +102,7 @@ impl Container {
         id: &ContainerId,
         image: &ImageRecord,
         lower: Vec<PathBuf>,
+        attributes: Attributes,
     ) -> Self {
         let dir = containers.path().join(id.as_str());
         Self {
@@ -106,6 +110,7 @@ impl Container {
             dir,
             image: image.config.clone(),
             lower,
+            attributes,
         }
     }
 
@@ -147,6 +152,7 @@ impl Container {
             upper: &self.dir.join("upper"),
             work: &self.dir.join("work"),
             target: &self.dir,
+            attributes: self.attributes,
         };
         overlay.mount(options)
     }

@@ -21,6 +21,7 @@ use rustix::mount::{
 
 use crate::driver::Lower;
 use crate::error::{Error, ErrorKind, Result, errno_text, quoted};
+use crate::store::Attributes;
 
 /// Longest value of an `fsconfig(2)` string, NUL not counted.
 const VALUE_MAX: usize = 255;
@@ -104,6 +105,8 @@ pub(crate) struct Overlay<'a> {
     pub(crate) work: &'a Path,
     /// A directory to mount on where the kernel cannot do without one.
     pub(crate) target: &'a Path,
+    /// Where it finds and leaves its own words.
+    pub(crate) attributes: Attributes,
 }
 
 impl Overlay<'_> {
@@ -134,6 +137,9 @@ impl Overlay<'_> {
         set(context, "workdir", self.work)?;
         if options.volatile {
             fsconfig_set_flag(context, "volatile")?;
+        }
+        if self.attributes == Attributes::User {
+            fsconfig_set_flag(context, "userxattr")?;
         }
         if let Some(label) = &options.label {
             fsconfig_set_string(context, "context", label)?;
@@ -178,11 +184,15 @@ impl Overlay<'_> {
         let target = open_path(self.target)?;
         let names: Vec<String> = lower.iter().map(descriptor_path).collect();
         let data = format!(
-            "lowerdir={},upperdir={},workdir={}{}{}",
+            "lowerdir={},upperdir={},workdir={}{}{}{}",
             names.join(":"),
             descriptor_path(&upper),
             descriptor_path(&work),
             if options.volatile { ",volatile" } else { "" },
+            match self.attributes {
+                Attributes::Trusted => "",
+                Attributes::User => ",userxattr",
+            },
             // its commas are no separators between quotes
             options
                 .label
@@ -293,6 +303,7 @@ mod tests {
             upper: &upper,
             work: &work,
             target: dir.path(),
+            attributes: Attributes::Trusted,
         };
         let root = overlay.mount_by_string(&RootOptions::default()).unwrap();
         let open = |name: &str| {
@@ -320,6 +331,7 @@ mod tests {
             upper: proc,
             work: proc,
             target: dir.path(),
+            attributes: Attributes::Trusted,
         };
         let error = overlay.mount(&RootOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
@@ -341,6 +353,7 @@ mod tests {
             upper: dir.path(),
             work: dir.path(),
             target: dir.path(),
+            attributes: Attributes::Trusted,
         };
         let error = overlay.mount(&RootOptions::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");

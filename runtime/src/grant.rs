@@ -107,7 +107,11 @@ impl<'a> Grant<'a> {
 /// with more privileges than we have.
 const PLACES: [&str; 3] = ["/usr/bin", "/bin", "/usr/local/bin"];
 
-fn help(helper: &str, pid: i32, map: &IdMap) -> Result<()> {
+/// Has a map written by the program that may.
+///
+/// # Errors
+/// What the program says, or that it is not installed.
+pub(crate) fn help(helper: &str, pid: i32, map: &IdMap) -> Result<()> {
     let failed = || Error::new(ErrorKind::Denied, "map identities with", helper);
     let found = PLACES
         .into_iter()

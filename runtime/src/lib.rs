@@ -71,6 +71,7 @@ mod release;
 mod remains;
 mod request;
 mod resctrl;
+pub mod rootless;
 mod running;
 mod runtime;
 pub mod seal;

@@ -19,12 +19,13 @@ use rustix::fs::{
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::geteuid;
 use serde::Deserialize;
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What of a config decides whether its container could write to our file. The rest is skipped:
 /// the program that is executed anew reads it all again.
@@ -131,11 +132,50 @@ pub fn ensure() -> Result<()> {
     let argv: Vec<CString> = std::env::args_os()
         .filter_map(|arg| CString::new(arg.into_vec()).ok())
         .collect();
+    execute_anew(program.as_fd(), &argv).map(|never| match never {})
+}
+
+/// The calling program's file, to be found again by [`execute`].
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+/// Before other mounts are entered: what is executed stays a file of the mounts it came from.
+pub(crate) fn program() -> Result<Program> {
+    Ok(Program {
+        path: fs::read_link(EXE).unwrap_or_default(),
+        file: open(EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open", EXE)?,
+    })
+}
+
+/// Executes the program with these arguments, sealed, in mounts that were entered since: by the mount that
+/// its path leads through now, if that has the same file, or else a copy.
+pub(crate) fn execute(program: &Program, argv: &[CString]) -> Result<Infallible> {
+    let sealed = match program.on_readonly_mount() {
+        Some(sealed) => sealed,
+        None => memory::copy()?,
+    };
+    execute_anew(sealed.as_fd(), argv)
+}
+
+impl Program {
+    fn on_readonly_mount(&self) -> Option<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = open(&self.path, flags, Mode::empty()).ok()?;
+        let (here, meant) = (fstat(&file).ok()?, fstat(&self.file).ok()?);
+        let same = (here.st_dev, here.st_ino) == (meant.st_dev, meant.st_ino);
+        same.then(|| readonly(&file, "").ok()).flatten()
+    }
+}
+
+fn execute_anew(program: BorrowedFd<'_>, argv: &[CString]) -> Result<Infallible> {
     let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
     };
     let envp: Vec<CString> = std::env::vars_os().filter_map(variable).collect();
-    Err(sys::exec_descriptor(program.as_fd(), &argv, &envp)).at("execute anew", EXE)
+    Err(sys::exec_descriptor(program, argv, &envp)).at("execute anew", EXE)
 }
 
 /// Root's file is one that no user namespace of an ordinary user can reach.
@@ -147,8 +187,13 @@ fn is_roots_own() -> Result<bool> {
 
 /// The program on a detached mount that is read-only.
 fn readonly_mount() -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, EXE, flags).at("clone", EXE)?;
+    readonly(CWD, EXE)
+}
+
+fn readonly(at: impl AsFd, path: &str) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_EMPTY_PATH, path.is_empty());
+    let tree = open_tree(at, path, flags).at("clone", EXE)?;
     sys::set_mount_attributes(&tree, 1, 0, false).at("make read-only", EXE)?;
     if is_readonly(tree.as_fd())? {
         return Ok(tree);

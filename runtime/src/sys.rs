@@ -8,6 +8,7 @@
 pub(crate) mod borrowed;
 pub(crate) mod bpf;
 pub(crate) mod fork;
+pub(crate) mod lineage;
 pub(crate) mod spawn;
 
 use hostrun_inside::Orders;

@@ -7,7 +7,7 @@ use crate::flags::mount::{Kind, MountFlag};
 use crate::flags::namespace::Sharing;
 use crate::flags::path;
 use crate::flags::security::SecurityOption;
-use crate::globals::Globals;
+use crate::globals::{Globals, is_mapped};
 use crate::record::Record;
 use crate::report::{self, Failure};
 use crate::spec::host::{self, HostDevice};
@@ -53,6 +53,8 @@ pub(super) fn gather(
         seccomp: seccomp(flags, &capabilities)?,
         apparmor: apparmor(flags),
         labels: None,
+        // Only who owns a network namespace may mount its sysfs.
+        bound_sys: flags.isolation.network == Some(Sharing::Host) && is_mapped(),
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),
         ipc: host_ipc(flags),
         environment: own_environment(&variables),

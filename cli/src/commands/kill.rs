@@ -1,10 +1,11 @@
 //! `hostrun kill`.
 
 use crate::args::containers::Kill;
+use crate::entrance;
 use crate::globals::Globals;
 use crate::target::Target;
 use anyhow::Result;
-use hostrun_runtime::Signal;
+use hostrun_runtime::{Signal, rootless};
 
 /// Runs the verb.
 ///
@@ -14,6 +15,9 @@ pub(crate) fn main(globals: &Globals, args: &Kill) -> Result<u8> {
     let first = args.words.first().map(String::as_str).unwrap_or_default();
     if args.words.len() <= 2 && super::recorded(globals, first)?.is_none() {
         return super::oci::kill::main(globals, args);
+    }
+    if !rootless::is_root() && super::recorded(globals, first)?.is_some() {
+        entrance::pass(globals)?;
     }
     let mut asked = args.signal.as_deref().map(Signal::parse).transpose()?;
     let mut names = args.words.as_slice();

@@ -7,7 +7,7 @@ use crate::attend::Attention;
 use crate::globals::Globals;
 use crate::stopwatch::Stopwatch;
 use crate::target::Target;
-use crate::{monitor, output, report};
+use crate::{entrance, monitor, output, report};
 use anyhow::{Context, Result};
 use hostrun_image_store::{ErrorKind, Image, Platform, Source, Store};
 use hostrun_runtime::seal;
@@ -26,6 +26,7 @@ pub(crate) fn main(globals: &Globals, args: &Run) -> Result<u8> {
         return oci::make::run(globals, args, bundle);
     }
     refuse_contradictions(args)?;
+    entrance::pass(globals)?;
     if args.isolation.pid.is_some()
         || !args.files.volumes.is_empty()
         || !args.files.mounts.is_empty()
@@ -65,10 +66,6 @@ fn refuse_contradictions(args: &Run) -> Result<()> {
         return Err(report::usage(
             "--init and --pid do not go together: an init must be process 1",
         ));
-    }
-    if !rustix::process::geteuid().is_root() {
-        let failure = report::Failure::new("cannot run an image: hostrun is not root");
-        return Err(failure.hint("run it as root, or through sudo").into());
     }
     Ok(())
 }

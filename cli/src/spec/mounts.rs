@@ -47,6 +47,14 @@ pub(super) fn mounts(flags: &Run, facts: &Facts) -> Vec<Mount> {
 
     let shm_bytes = flags.files.shm_size.unwrap_or(defaults::SHM_BYTES);
     let mut all = defaults::mounts(shm_bytes, flags.isolation.privileged);
+    if facts.bound_sys {
+        for mount in &mut all {
+            if mount.destination().as_os_str() == "/sys" {
+                let options = mount.options().clone().unwrap_or_default();
+                *mount = bind("/sys", PathBuf::from("/sys"), true, options);
+            }
+        }
+    }
     let covered = |mount: &Mount, by: &str| mount.destination().starts_with(by);
     let own_dev = asked
         .iter()

@@ -2,7 +2,7 @@
 
 use crate::args::plain::Plain;
 use crate::globals::{Globals, Name};
-use crate::{args, commands};
+use crate::{args, commands, entrance};
 use anyhow::Result;
 use std::ffi::OsString;
 
@@ -46,6 +46,16 @@ macro_rules! verb {
             ..verb!($name, $about, $group, $args => $run)
         }
     };
+    // One about the store, where root is needed, be it the root of a user's own namespace.
+    (store $name:literal, $about:literal, $group:ident, $args:ty => $run:path) => {
+        Verb {
+            run: |globals, words| match parse::<$args>(globals.name, words)? {
+                Some(args) => entrance::pass(globals).and_then(|()| $run(globals, &args)),
+                None => Ok(0),
+            },
+            ..verb!($name, $about, $group, $args => $run)
+        }
+    };
     ($name:literal, $about:literal, $group:ident, $args:ty => $run:path) => {
         Verb {
             name: $name,
@@ -71,29 +81,29 @@ pub(crate) const VERBS: [Verb; 41] = [
     verb!(plain "exec", "Run a command in a running container", Containers, exec::Exec => commands::exec::main),
     verb!("ps", "List containers", Containers, containers::Ps => commands::ps::main),
     verb!("logs", "Show what a container has written", Containers, containers::Logs => commands::logs::main),
-    verb!("stop", "Ask containers to end", Containers, containers::Stop => commands::stop::main),
+    verb!(store "stop", "Ask containers to end", Containers, containers::Stop => commands::stop::main),
     verb!(plain "kill", "Send a signal to containers", Containers, containers::Kill => commands::kill::main),
-    verb!("rm", "Remove containers", Containers, containers::Rm => commands::rm::main),
-    verb!("inspect", "Show everything as JSON", Containers, containers::Inspect => commands::inspect::main),
+    verb!(store "rm", "Remove containers", Containers, containers::Rm => commands::rm::main),
+    verb!(store "inspect", "Show everything as JSON", Containers, containers::Inspect => commands::inspect::main),
     verb!("health", "Tell what is healthy and what is not", Containers, health::Health => commands::health::main),
     verb!("unit", "Check files that become services", Containers, unit::Unit => commands::unit::main),
     verb!("doctor", "Check this machine, and say how to fix it", Containers, doctor::Doctor => commands::doctor::main),
-    verb!("load", "Load an image into the store", Images, images::Load => commands::load::main),
-    verb!("pull", "Get an image from a registry", Images, registries::Pull => commands::pull::main),
-    verb!("push", "Send an image to a registry", Images, registries::Push => commands::push::main),
+    verb!(store "load", "Load an image into the store", Images, images::Load => commands::load::main),
+    verb!(store "pull", "Get an image from a registry", Images, registries::Pull => commands::pull::main),
+    verb!(store "push", "Send an image to a registry", Images, registries::Push => commands::push::main),
     verb!("login", "Keep a password for a registry", Images, registries::Login => commands::login::login),
     verb!("logout", "Forget a registry's password", Images, registries::Logout => commands::login::logout),
-    verb!("images", "List images", Images, images::Images => commands::images::main),
-    verb!("rmi", "Remove images", Images, images::Rmi => commands::rmi::main),
-    verb!("save", "Write images to an archive or layout", Images, images::Save => commands::save::main),
-    verb!("import", "Make an image of a tar", Images, images::Import => commands::import::main),
-    verb!("tag", "Give an image one more name", Images, images::Tag => commands::tag::main),
-    verb!("history", "Show how an image was made", Images, images::History => commands::history::main),
-    verb!("prune", "Remove images nobody uses", Images, images::Prune => commands::prune::prune),
-    verb!("gc", "Remove what nothing leads to", Images, images::Gc => commands::prune::gc),
-    verb!("df", "Show what the store takes", Images, images::Df => commands::df::main),
-    verb!("verify", "Look whether the store is whole", Images, images::Verify => commands::verify::main),
-    verb!("generations", "Go back to what names meant", Images, images::Generations => commands::generations::main),
+    verb!(store "images", "List images", Images, images::Images => commands::images::main),
+    verb!(store "rmi", "Remove images", Images, images::Rmi => commands::rmi::main),
+    verb!(store "save", "Write images to an archive or layout", Images, images::Save => commands::save::main),
+    verb!(store "import", "Make an image of a tar", Images, images::Import => commands::import::main),
+    verb!(store "tag", "Give an image one more name", Images, images::Tag => commands::tag::main),
+    verb!(store "history", "Show how an image was made", Images, images::History => commands::history::main),
+    verb!(store "prune", "Remove images nobody uses", Images, images::Prune => commands::prune::prune),
+    verb!(store "gc", "Remove what nothing leads to", Images, images::Gc => commands::prune::gc),
+    verb!(store "df", "Show what the store takes", Images, images::Df => commands::df::main),
+    verb!(store "verify", "Look whether the store is whole", Images, images::Verify => commands::verify::main),
+    verb!(store "generations", "Go back to what names meant", Images, images::Generations => commands::generations::main),
     verb!(plain "create", "Create a container from a bundle", Bundles, bundles::Create => commands::oci::make::create),
     verb!(plain "start", "Start a created container", Bundles, bundles::Start => commands::oci::lists::start),
     verb!(plain "state", "Show a container's state", Bundles, bundles::State => commands::oci::lists::state),

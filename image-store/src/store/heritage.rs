@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::record::{Heir, LayerRecord, PathBytes};
 use crate::blobs::retry_on_rename;
 use crate::error::{At, Result};
-use crate::unpack::RootAttributes;
+use crate::unpack::{RootAttributes, is_opaque};
 
 const DEFAULT: RootAttributes = RootAttributes {
     mode: 0o755,
@@ -161,8 +161,7 @@ fn look(layer: &View, above: Here, path: &[u8]) -> Result<Here> {
         }
         Err(errno) => return Err(errno).at("open", subject),
     };
-    let mut value = [0_u8; 1];
-    let opaque = rustix::fs::fgetxattr(&fd, "trusted.overlay.opaque", &mut value[..]).is_ok();
+    let opaque = is_opaque(&fd);
     let stat = rustix::fs::fstat(&fd).at("stat", subject)?;
     let attributes = RootAttributes {
         mode: stat.st_mode & 0o7777,

@@ -2,6 +2,7 @@
 //!
 //! `docs/store.md` describes what is on disk.
 
+mod attributes;
 mod bench;
 mod collection;
 mod content;
@@ -30,6 +31,7 @@ mod turns;
 mod verification;
 mod workspace;
 
+pub(crate) use attributes::Attributes;
 pub use collection::{Collected, Usage};
 pub(crate) use disk::Folder;
 #[cfg(feature = "fuzzing")]
@@ -68,6 +70,8 @@ pub struct Store {
     containers: Folder,
     tmp: Folder,
     trash: Folder,
+    /// Those of the overlays of containers, as its layers have them.
+    attributes: Attributes,
     /// Where a second store may be that came with the system.
     shipped_at: Option<PathBuf>,
     shipped: OnceLock<Option<Shelf>>,
@@ -118,9 +122,11 @@ impl Store {
         let top = Folder::open_or_make(root.join("store"))?;
         top.make_private()?;
         let is_new = !top.contains("format")?;
-        if !is_new {
-            read_format(&top)?;
-        }
+        let attributes = if is_new {
+            Attributes::possible_in(top.fd())
+        } else {
+            read_format(&top)?.1
+        };
         let folder = |name: &str| Folder::open_or_make(top.path().join(name));
         let store = Self {
             own: Shelf::open_or_make(top.path())?,
@@ -128,6 +134,7 @@ impl Store {
             tmp: folder("tmp")?,
             trash: folder("trash")?,
             top,
+            attributes,
             shipped_at: None,
             shipped: OnceLock::new(),
             trust: Trust::none(),
@@ -135,7 +142,7 @@ impl Store {
         if is_new {
             store.fill_spare()?;
             let work = Workspace::new(&store.tmp)?;
-            let format = record::encode(&Format::with(DriverName::Dirs))?;
+            let format = record::encode(&Format::with(DriverName::Dirs, attributes))?;
             store.top.stage("format", &format, &work)?.commit(&work)?;
         }
         Ok(store)
@@ -146,7 +153,7 @@ impl Store {
     /// # Errors
     /// `Io`, `Corrupt`, `Unsupported`.
     pub fn driver(&self) -> Result<DriverName> {
-        read_format(&self.top)
+        read_format(&self.top).map(|(driver, _attributes)| driver)
     }
 
     /// Says what layers become that are loaded from now on. Those the store has stay as they are,
@@ -160,7 +167,7 @@ impl Store {
             return Ok(());
         }
         let work = Workspace::new(&self.tmp)?;
-        let format = record::encode(&Format::with(driver))?;
+        let format = record::encode(&Format::with(driver, self.attributes))?;
         self.top.stage("format", &format, &work)?.commit(&work)
     }
 
@@ -240,7 +247,8 @@ impl Store {
         let id = ContainerId::parse(id)?;
         let _lock = self.lock_shared()?;
         let (shelf, record) = self.shelf_of(image.id())?;
-        Container::create(&self.containers, id, &record, shelf.lower(&record))
+        let lower = shelf.lower(&record);
+        Container::create(&self.containers, id, &record, lower, self.attributes)
     }
 
     /// A container made before.
@@ -260,6 +268,7 @@ impl Store {
             &id,
             &record,
             shelf.lower(&record),
+            self.attributes,
         ))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::attributes::Attributes;
 use crate::digest::Digest;
 use crate::driver::DriverName;
 use crate::error::{Error, ErrorKind, Result, quoted};
@@ -18,20 +19,25 @@ const VERSION: u32 = 2;
 pub(crate) struct Format {
     version: u32,
     driver: String,
+    /// Only in a store that was made where nobody is root of the machine.
+    #[serde(default, skip_serializing_if = "Attributes::are_trusted")]
+    pub(crate) attributes: Attributes,
 }
 
 impl Format {
-    pub(crate) fn with(driver: DriverName) -> Self {
+    pub(crate) fn with(driver: DriverName, attributes: Attributes) -> Self {
         Self {
             version: VERSION,
             driver: driver.name().to_owned(),
+            attributes,
         }
     }
 
-    /// What new layers become; refuses a store some other version wrote.
-    pub(crate) fn check(&self) -> Result<DriverName> {
+    /// What new layers become, and how overlayfs is told of them; refuses a store some other version
+    /// wrote.
+    pub(crate) fn check(&self) -> Result<(DriverName, Attributes)> {
         if let (VERSION, Ok(driver)) = (self.version, self.driver.parse()) {
-            return Ok(driver);
+            return Ok((driver, self.attributes));
         }
         let cause = format!(
             "version {} with driver {}",
@@ -265,7 +271,21 @@ mod tests {
             assert!(decode::<Format>(text.as_bytes()).unwrap().check().is_err());
         }
         for driver in [DriverName::Dirs, DriverName::Erofs] {
-            assert_eq!(Format::with(driver).check().unwrap(), driver);
+            for attributes in [Attributes::Trusted, Attributes::User] {
+                let format = Format::with(driver, attributes);
+                assert_eq!(format.check().unwrap(), (driver, attributes));
+            }
+        }
+        for (text, attributes) in [
+            (r#"{"version":2,"driver":"dirs"}"#, Attributes::Trusted),
+            (
+                r#"{"version":2,"driver":"dirs","attributes":"user"}"#,
+                Attributes::User,
+            ),
+        ] {
+            let format = decode::<Format>(text.as_bytes()).unwrap();
+            assert_eq!(format.check().unwrap().1, attributes);
+            assert_eq!(encode(&format).unwrap().trim_ascii_end(), text.as_bytes());
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::RECORD_MAX;
+use super::attributes::Attributes;
 use super::disk::Folder;
 use super::record::{self, Format, Generation, ImageRecord, LayerRecord};
 use crate::candidate::Blob;
@@ -174,7 +175,7 @@ impl Shelf {
 }
 
 /// What new layers become; refuses a store some other version made.
-pub(super) fn read_format(top: &Folder) -> Result<DriverName> {
+pub(super) fn read_format(top: &Folder) -> Result<(DriverName, Attributes)> {
     let bytes = top.read("format", RECORD_MAX)?;
     let format: Format =
         record::decode(&bytes).map_err(|error| error.within(&quoted(top.path().join("format"))))?;

@@ -12,7 +12,11 @@ use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{At, Result};
 
 /// Extended attributes of directories that a layer may have.
-const MARKS: [&str; 2] = ["trusted.overlay.opaque", "security.capability"];
+const MARKS: [&str; 3] = [
+    "trusted.overlay.opaque",
+    "user.overlay.opaque",
+    "security.capability",
+];
 
 /// A digest over names, types, modes, owners, times, links and contents of all below a directory.
 ///

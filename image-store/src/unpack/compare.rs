@@ -181,9 +181,7 @@ impl<'a> Tree<'a> {
         }
         for path in &self.opaque {
             let fd = self.open(path)?;
-            let mut value = [0; 1];
-            let mark = rustix::fs::fgetxattr(&fd, super::confine::OPAQUE_XATTR, &mut value[..]);
-            if mark != Ok(1) || value != *b"y" {
+            if !super::is_opaque(&fd) {
                 let what = different("it does not hide the lower layers' any more");
                 return Err(what.about(&format!("entry {}", quoted_bytes(path))));
             }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use super::place::{components, join, os};
@@ -20,6 +20,8 @@ const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// The same where nobody is root of the machine, `userxattr` of overlayfs.
+const USERS_OPAQUE_XATTR: &str = "user.overlay.opaque";
 
 /// Most directories kept open: entries come depth first, and few trees are deeper.
 const OPEN_MAX: usize = 12;
@@ -40,6 +42,8 @@ pub(super) struct Confined<'a> {
     redirected: u64,
     /// Things of this layer that other things of it took the place of.
     replaced: u64,
+    /// Things that could not be made.
+    left_out: u64,
     /// Directories that hide the lower layers' ones.
     opaque: BTreeSet<Vec<u8>>,
 }
@@ -64,6 +68,7 @@ impl<'a> Confined<'a> {
             held: 0,
             redirected: 0,
             replaced: 0,
+            left_out: 0,
             opaque: BTreeSet::new(),
         }
     }
@@ -77,7 +82,12 @@ impl<'a> Confined<'a> {
     }
 
     pub(super) fn is_straight(&self) -> bool {
-        self.redirected == 0 && self.replaced == 0
+        self.redirected == 0 && self.replaced == 0 && self.left_out == 0
+    }
+
+    /// The layer has not all of its tar.
+    pub(super) fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 
     /// Bytes of names kept in memory.
@@ -304,11 +314,23 @@ pub(crate) fn mark_opaque(root: BorrowedFd<'_>, paths: &[Vec<u8>]) -> Result<()>
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
             Err(errno) => return Err(errno).at("open", os(path)),
         };
-        rustix::fs::fsetxattr(&fd, OPAQUE_XATTR, b"y", rustix::fs::XattrFlags::empty())
-            .at("mark as opaque", os(path))
-            .map_err(|error| {
-                error.with_hint("the store's file system must keep trusted.* attributes")
-            })?;
+        let mark = |name| rustix::fs::fsetxattr(&fd, name, b"y", XattrFlags::empty());
+        match mark(OPAQUE_XATTR) {
+            Err(Errno::PERM) => mark(USERS_OPAQUE_XATTR),
+            marked => marked,
+        }
+        .at("mark as opaque", os(path))
+        .map_err(|error| {
+            error.with_hint("the store's file system must keep trusted.* and user.* attributes")
+        })?;
     }
     Ok(())
+}
+
+/// Is a directory marked so?
+pub(crate) fn is_opaque(fd: impl AsFd) -> bool {
+    [OPAQUE_XATTR, USERS_OPAQUE_XATTR].iter().any(|name| {
+        let mut value = [0_u8; 1];
+        rustix::fs::fgetxattr(&fd, *name, &mut value[..]) == Ok(1) && value == *b"y"
+    })
 }

@@ -6,6 +6,7 @@
 mod compare;
 mod confine;
 mod data;
+mod owner;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use place::Place;
 use writer::Writer;
 
 pub(crate) use compare::compare;
-pub(crate) use confine::{OPAQUE_XATTR, mark_opaque};
+pub(crate) use confine::{OPAQUE_XATTR, is_opaque, mark_opaque};
 pub(crate) use place::{components, join, link_target};
 pub(crate) use xattr::{Verdict, verdict};
 

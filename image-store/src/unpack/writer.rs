@@ -6,13 +6,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, makedev,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, makedev};
 use rustix::io::Errno;
 
 use super::confine::{Confined, Parent, is_whiteout, lookup};
 use super::data::{copy, copy_sparse};
+use super::owner::{own, own_unopened};
 use super::place::{join, link_target, os};
 use super::xattr::{DEFAULT_LIST, Verdict, has_default_list, verdict};
 use super::{RootAttributes, Site, Target, Unpacked, Warnings, refuse};
@@ -235,8 +234,18 @@ impl<'a> Writer<'a> {
     ) -> Result<()> {
         let at = self.cleared(parent, name)?;
         let number = makedev(device.major, device.minor);
-        rustix::fs::mknodat(&at, os(name), kind, Mode::RUSR | Mode::WUSR, number)
-            .at("make device", os(name))?;
+        match rustix::fs::mknodat(&at, os(name), kind, Mode::RUSR | Mode::WUSR, number) {
+            // Only root of the machine makes devices; a container gets its own from the runtime.
+            Err(Errno::PERM) if kind != FileType::Fifo => {
+                self.warnings.push(format!(
+                    "device {}: left out, this user may make none",
+                    quoted_bytes(&entry.path)
+                ));
+                self.dir.leave_out();
+                return Ok(());
+            }
+            made => made.at("make device", os(name))?,
+        }
         self.describe_unopened(&at, name, entry)
     }
 
@@ -254,10 +263,8 @@ impl<'a> Writer<'a> {
 
     /// The same for what must not be opened: links, devices, fifos.
     fn describe_unopened(&mut self, at: &OwnedFd, name: &[u8], entry: &Entry) -> Result<()> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         let itself = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(at, os(name), Some(uid), Some(gid), itself)
-            .at("change owner", os(name))?;
+        own_unopened(at, name, entry)?;
         if !matches!(entry.kind, EntryKind::Symlink(_)) {
             let mode = Mode::from_raw_mode(entry.mode);
             rustix::fs::chmodat(at, os(name), mode, AtFlags::empty())
@@ -378,11 +385,6 @@ impl Target for Writer<'_> {
     fn opaque(&mut self, path: &[u8]) -> Result<()> {
         self.dir.make_opaque(path)
     }
-}
-
-fn own(fd: BorrowedFd<'_>, entry: &Entry) -> Result<()> {
-    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::fchown(fd, Some(uid), Some(gid)).at("change owner", os(&entry.path))
 }
 
 fn timestamps(time: Time) -> Timestamps {

@@ -80,6 +80,26 @@ impl IdMap {
         }])
     }
 
+    /// A user's own id, which is root inside, and behind it the ranges given to that user, each its first
+    /// id and how many. `None` where they overlap or there are more than the kernel takes.
+    pub(crate) fn of_user(own: u32, given: &[(u32, u32)]) -> Option<IdMap> {
+        let mut map = IdMap::to_root(own);
+        let mut inside: u32 = 1;
+        for &(outside, size) in given {
+            let range = Range {
+                inside,
+                outside,
+                size,
+            };
+            if !range.is_valid() || map.0.iter().any(|other| range.overlaps(*other)) {
+                return None;
+            }
+            inside = inside.checked_add(size)?;
+            map.0.push(range);
+        }
+        (map.0.len() <= MAX_LINES && map.text().len() <= MAX_TEXT).then_some(map)
+    }
+
     /// As written to `uid_map` and `gid_map`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();

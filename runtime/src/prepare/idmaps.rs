@@ -78,11 +78,18 @@ fn create(maps: &Maps, host: &Host) -> Result<OwnedFd> {
 
 /// The same by the lines of its maps, `user_namespaces(7)`.
 pub(crate) fn with_maps(uids: &str, gids: &str, host: &Host) -> Result<OwnedFd> {
+    holding(host, |pid| {
+        host.write(&format!("{pid}/uid_map"), uids.as_bytes())?;
+        host.write(&format!("{pid}/gid_map"), gids.as_bytes())
+    })
+}
+
+/// The same for whoever can map the ids of the process with this number.
+pub(crate) fn holding(host: &Host, map: impl FnOnce(i32) -> Result<()>) -> Result<OwnedFd> {
     let (pid, pidfd) =
         sys::clone_holder(libc::CLONE_NEWUSER).at("create", "a user namespace to map ids with")?;
     let holder = Child::new(pid, pidfd);
-    host.write(&format!("{pid}/uid_map"), uids.as_bytes())?;
-    host.write(&format!("{pid}/gid_map"), gids.as_bytes())?;
+    map(pid)?;
     let path = format!("{pid}/ns/user");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let namespace =

@@ -1,7 +1,7 @@
 //! From `Plan` to all that a clone needs: the only part that makes things, every one of them
 //! undone when dropped.
 
-mod idmaps;
+pub(crate) mod idmaps;
 mod mount_table;
 mod nodes;
 mod place;

@@ -3,7 +3,9 @@
 
 use super::scope::Scope;
 use crate::cgroup::systemd::{UnitPlan, Whose};
-use crate::cgroup::{Cgroup, CgroupErrorKind, CgroupPath, CgroupRoot, Leaf, Resources};
+use crate::cgroup::{
+    Cgroup, CgroupError, CgroupErrorKind, CgroupPath, CgroupRoot, Leaf, Resources,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
 use crate::plan::{PlacePlan, Plan};
@@ -111,14 +113,18 @@ fn scope(unit: &UnitPlan, plan: &Plan, host: &Host) -> Result<Place> {
 fn leaf(path: &CgroupPath, resources: &Resources, host: &Host) -> Result<Leaf> {
     let root = CgroupRoot::find()?;
     if host.caller().uid == 0 {
-        return match Leaf::create(&root, path, resources) {
-            Err(error)
-                if error.kind == CgroupErrorKind::Permission && host.is_in_user_namespace() =>
-            {
-                Ok(Leaf::create(&root, path, &resources.without_devices())?)
-            }
-            other => Ok(other?),
+        let refused = |made: &std::result::Result<Leaf, CgroupError>| {
+            made.as_ref()
+                .is_err_and(|error| error.kind == CgroupErrorKind::Permission)
         };
+        let made = Leaf::create(&root, path, resources);
+        if !refused(&made) || !host.is_in_user_namespace() {
+            return Ok(made?);
+        }
+        let made = Leaf::create(&root, path, &resources.without_devices());
+        if !refused(&made) || path.was_asked_for() {
+            return Ok(made?);
+        }
     }
     // Nothing at the root of the hierarchy belongs to an ordinary user, but what is beside its own
     // cgroup may.
