@@ -2,6 +2,7 @@
 
 use super::{etc, volumes};
 use crate::args::run::Run;
+use crate::commands::companion;
 use crate::flags::environment::{self, Variable};
 use crate::flags::mount::{Kind, MountFlag};
 use crate::flags::namespace::Sharing;
@@ -226,5 +227,5 @@ fn apparmor(flags: &Run) -> Option<String> {
 }
 
 fn own_binary() -> Result<PathBuf> {
-    std::env::current_exe().context("cannot find hostrun's own binary for --init")
+    companion::own_path().context("cannot find hostrun's own binary for --init")
 }

@@ -20,7 +20,8 @@ const FOLDERS: [&str; 4] = [
 /// # Errors
 /// When it is not installed.
 pub(super) fn find(name: &str, what: &str) -> Result<PathBuf> {
-    let folder = own_folder().unwrap_or_default();
+    let own = own_path().unwrap_or_default();
+    let folder = own.parent().map(Path::to_owned).unwrap_or_default();
     let mut places = FOLDERS.iter().map(|place| folder.join(place).join(name));
     let is_there = |path: &PathBuf| path.is_absolute() && path.is_file();
     places.find(is_there).ok_or_else(|| {
@@ -33,9 +34,9 @@ pub(super) fn find(name: &str, what: &str) -> Result<PathBuf> {
     })
 }
 
-/// The folder our own binary is in. One that was executed anew through a mount without a place (`seal`) is found
+/// Where our own binary is. One that was executed anew through a mount without a place (`seal`) is found
 /// by the word it was called by, if the file there is the one that runs.
-fn own_folder() -> Option<PathBuf> {
+pub(crate) fn own_path() -> Option<PathBuf> {
     let own = std::fs::metadata("/proc/self/exe").ok()?;
     let is_it = |path: &Path| {
         let file = std::fs::metadata(path);
@@ -50,8 +51,5 @@ fn own_folder() -> Option<PathBuf> {
         .into_iter()
         .chain(called)
         .chain(searched.map(|folder| folder.join(&word)));
-    places
-        .find(|path| is_it(path))?
-        .parent()
-        .map(Path::to_owned)
+    places.find(|path| is_it(path))
 }

@@ -32,7 +32,7 @@ pub(crate) mod tag;
 pub(crate) mod unit;
 pub(crate) mod verify;
 
-mod companion;
+pub(crate) mod companion;
 mod foreground;
 mod pidfile;
 mod registry;
