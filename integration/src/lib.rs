@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod leaks;
 pub mod namespace;
 pub mod oracle;
+pub mod ordinary;
 pub mod program;
 pub mod pty;
 pub mod refusal;

@@ -7,77 +7,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::image::Image;
+use hostrun_integration::ordinary::{Ordinary, USER};
 use hostrun_integration::runtime::Call;
 use hostrun_integration::{Outcome, Stage, host, on_stage_of_hostrun};
-
-/// A user of the machine with nothing but a name and ranges of ids.
-const USER: u32 = 12345;
-
-/// The helpers are setuid programs, which the bounding set must let be root. Of the groups none may reach a container.
-const AS_USER: [&str; 4] = ["setpriv", "--reuid=12345", "--regid=12345", "--groups=4,24"];
-
-/// A name and ranges for the user, over the machine's for the programs a test runs; in the folder `$0`.
-const NAMED: &str = "
-    mount -t tmpfs tmpfs $0 && mkdir $0/upper $0/work &&
-    mount -t overlay -o lowerdir=/etc,upperdir=$0/upper,workdir=$0/work overlay /etc &&
-    echo 'tester:x:12345:12345::/:/bin/sh' >>/etc/passwd && echo \"$1\" >/etc/subuid &&
-    cp /etc/subuid /etc/subgid && shift && exec \"$@\"
-";
-
-const RANGE: &str = "tester:200000:65536";
 
 /// The name images here get.
 const BOX: &str = "layout:latest";
 
-struct User<'a> {
-    stage: &'a Stage,
-    folder: String,
-    ranges: &'static str,
+/// Of a user who has loaded an image.
+fn with_image(stage: &Stage) -> Result<Ordinary<'_>> {
+    let user = Ordinary::new(stage)?;
+    load(&user, &Image::new(stage.dir())?)?;
+    Ok(user)
 }
 
-impl<'a> User<'a> {
-    fn new(stage: &'a Stage) -> Result<Self> {
-        for dir in [stage.root(), stage.store()] {
-            fs::create_dir_all(&dir)?;
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-            chown(&dir, Some(USER), Some(USER))?;
-        }
-        Ok(Self {
-            stage,
-            folder: stage.folder("etc")?.to_string_lossy().into_owned(),
-            ranges: RANGE,
-        })
-    }
+fn load(user: &Ordinary<'_>, image: &Image) -> Result<()> {
+    user.ok(&["load", "-q", &shown(image)?]).map(drop)
+}
 
-    /// Of a user who has loaded an image.
-    fn with_image(stage: &'a Stage) -> Result<Self> {
-        let user = Self::new(stage)?;
-        user.load(&Image::new(stage.dir())?)?;
-        Ok(user)
-    }
-
-    fn load(&self, image: &Image) -> Result<()> {
-        self.ok(&["load", "-q", &shown(image)?]).map(drop)
-    }
-
-    fn become_user(&self, call: Call) -> Call {
-        let named = ["unshare", "--mount", "sh", "-c", NAMED, &self.folder];
-        call.under(AS_USER)
-            .under(named.into_iter().chain([self.ranges]))
-    }
-
-    fn call(&self, words: &[&str]) -> Call {
-        self.become_user(self.stage.call(words))
-    }
-
-    fn ok(&self, words: &[&str]) -> Result<String> {
-        self.call(words).run()?.ok()
-    }
-
-    fn run(&self, flags: &[&str], script: &str) -> Result<Outcome> {
-        let words = [&["run", "--rm"], flags, &[BOX, "sh", "-c", script]].concat();
-        self.call(&words).run()
-    }
+fn run(user: &Ordinary<'_>, flags: &[&str], script: &str) -> Result<Outcome> {
+    let words = [&["run", "--rm"], flags, &[BOX, "sh", "-c", script]].concat();
+    user.call(&words).run()
 }
 
 /// An image that the user may read.
@@ -86,16 +36,14 @@ fn shown(image: &Image) -> Result<String> {
     Ok(image.source())
 }
 
-fn as_user(test: impl FnOnce(&User<'_>) -> Result<()>) -> Result<()> {
-    on_stage_of_hostrun("runc knows no images", |stage| {
-        test(&User::with_image(stage)?)
-    })
+fn as_user(test: impl FnOnce(&Ordinary<'_>) -> Result<()>) -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| test(&with_image(stage)?))
 }
 
 #[test]
 fn an_ordinary_user_leads_an_image_and_its_containers_through_their_lives() -> Result<()> {
     on_stage_of_hostrun("runc knows no images", |stage| {
-        let user = User::new(stage)?;
+        let user = Ordinary::new(stage)?;
         let image = Image::new(stage.dir())?;
         // where things are when nobody says so
         let home = stage.root().join("home").to_string_lossy().into_owned();
@@ -107,7 +55,7 @@ fn an_ordinary_user_leads_an_image_and_its_containers_through_their_lives() -> R
         let (home_is, runtime_is) = (format!("HOME={home}"), format!("XDG_RUNTIME_DIR={runtime}"));
         let ok = |words: &[&str]| -> Result<String> {
             let env = ["env", "-i", "PATH=/usr/bin:/bin", &home_is, &runtime_is];
-            user.become_user(stage.runtime().call(words).under(env))
+            user.under(stage.runtime().call(words).under(env))
                 .run()?
                 .ok()
         };
@@ -172,7 +120,7 @@ fn umoci(image: &Image, words: &[&str]) -> Result<()> {
 #[test]
 fn the_files_of_an_image_have_their_owners_and_what_it_removed_is_gone() -> Result<()> {
     on_stage_of_hostrun("runc knows no images", |stage| {
-        let user = User::new(stage)?;
+        let user = Ordinary::new(stage)?;
         let image = Image::new(stage.dir())?;
         let folder = owned(stage)?;
         let folder = folder.to_string_lossy();
@@ -180,14 +128,14 @@ fn the_files_of_an_image_have_their_owners_and_what_it_removed_is_gone() -> Resu
         image.insert(Path::new(&*folder), "/opt/old")?;
         umoci(&image, &["--opaque", &folder, "/opt"])?;
         umoci(&image, &["--whiteout", "/srv/b"])?;
-        user.load(&image)?;
+        load(&user, &image)?;
         let look = "stat -c '%n %u:%g %a' /srv/* /opt/*; cat /srv/c";
         let seen = "/srv/a 0:0 4755\n/srv/c 65534:7 600\n/opt/a 0:0 4755\n/opt/b 33:44 640\n/opt/c 65534:7 600\nc";
-        assert_eq!(user.run(&[], look)?.ok()?, seen);
+        assert_eq!(run(&user, &[], look)?.ok()?, seen);
         // what a container removes is as gone, and a directory it makes anew is empty
         let change =
             "rm -r /opt /srv/a && mkdir /opt && echo x >/opt/x && chown 5:6 /opt/x && ls /opt /srv";
-        assert_eq!(user.run(&[], change)?.ok()?, "/opt:\nx\n\n/srv:\nc\n");
+        assert_eq!(run(&user, &[], change)?.ok()?, "/opt:\nx\n\n/srv:\nc\n");
         user.ok(&["verify"])?;
         // out of the store comes what went in
         let saved = stage
@@ -204,7 +152,7 @@ fn the_files_of_an_image_have_their_owners_and_what_it_removed_is_gone() -> Resu
 #[test]
 fn devices_of_a_layer_are_left_out_and_given_back() -> Result<()> {
     on_stage_of_hostrun("runc knows no images", |stage| {
-        let user = User::new(stage)?;
+        let user = Ordinary::new(stage)?;
         let image = Image::new(stage.dir())?;
         let folder = stage.folder("devices")?;
         let null = folder.join("null").to_string_lossy().into_owned();
@@ -212,7 +160,7 @@ fn devices_of_a_layer_are_left_out_and_given_back() -> Result<()> {
         image.insert(&folder, "/srv")?;
         let out = user.call(&["load", "-q", &shown(&image)?]).run()?;
         ensure!(out.stderr().contains("left out"), "{}", out.stderr());
-        assert_eq!(user.run(&[], "ls /srv; echo x >/dev/null")?.ok()?, "");
+        assert_eq!(run(&user, &[], "ls /srv; echo x >/dev/null")?.ok()?, "");
         user.ok(&["verify"])?;
         Ok(())
     })
@@ -252,7 +200,7 @@ fn a_verb_reaches_a_container_whose_maker_is_gone_and_begins_anew_when_all_are()
                 }
             }
             let inside = user.ok(&["exec", "one", "sh", "-c", WHERE])?;
-            assert_eq!(user.run(&[], WHERE)?.ok()?, inside);
+            assert_eq!(run(user, &[], WHERE)?.ok()?, inside);
             user.ok(&["rm", "-f", "one"])?;
         }
         Ok(())
@@ -268,21 +216,21 @@ fn a_container_leads_nobody_into_a_namespace_of_its_own() -> Result<()> {
             "--security-opt",
             "seccomp=unconfined",
         ];
-        let run = ["run", "-d", "--name", "trap"];
+        let start = ["run", "-d", "--name", "trap"];
         let program = [
             BOX,
             "sh",
             "-c",
             "readlink /proc/self/ns/user; exec unshare -U sleep 600",
         ];
-        user.ok(&[&run[..], &flags, &program].concat())?;
+        user.ok(&[&start[..], &flags, &program].concat())?;
         host::wait_for("another namespace", || {
             let seen = user.ok(&["exec", "trap", "readlink", "/proc/1/ns/user"]);
             let first = user.ok(&["logs", "trap"]).unwrap_or_default();
             seen.is_ok_and(|seen| !seen.is_empty() && !first.contains(seen.trim()))
         })?;
         let first = user.ok(&["logs", "trap"])?;
-        assert_eq!(user.run(&[], "readlink /proc/self/ns/user")?.ok()?, first);
+        assert_eq!(run(user, &[], "readlink /proc/self/ns/user")?.ok()?, first);
         user.ok(&["rm", "-f", "trap"])?;
         Ok(())
     })
@@ -291,7 +239,7 @@ fn a_container_leads_nobody_into_a_namespace_of_its_own() -> Result<()> {
 #[test]
 fn a_user_without_ranges_hears_what_is_missing() -> Result<()> {
     on_stage_of_hostrun("runc knows no images", |stage| {
-        let mut user = User::new(stage)?;
+        let mut user = Ordinary::new(stage)?;
         let owned = Image::new(stage.dir())?;
         owned.insert(&self::owned(stage)?, "/srv")?;
         let source = shown(&owned)?;
@@ -300,12 +248,12 @@ fn a_user_without_ranges_hears_what_is_missing() -> Result<()> {
             ("tester:200000:65536x", "no range of ids"),
             ("tester:200000:40", "too few ids"),
         ] {
-            user.ranges = ranges;
+            user.give(ranges);
             let out = user.call(&["load", &source]).run()?;
             let text = out.stderr();
             ensure!(out.code() == 125 && text.contains(why), "{ranges}: {text}");
         }
-        user.ranges = "other:200000:65536";
+        user.give("other:200000:65536");
         user.ok(&["ps"])?;
         let help = user.ok(&["run", "--help"])?;
         ensure!(help.contains("--detach"), "{help}");
@@ -343,7 +291,7 @@ fn root_is_root_whatever_the_environment_says() -> Result<()> {
 #[test]
 fn what_root_alone_may_have_is_refused_or_told() -> Result<()> {
     as_user(|user| {
-        let out = user.run(&["--pids-limit", "10"], "true")?;
+        let out = run(user, &["--pids-limit", "10"], "true")?;
         ensure!(
             out.code() == 125 && out.stderr().contains("rootless needs no limits"),
             "{}",
@@ -358,7 +306,7 @@ fn what_root_alone_may_have_is_refused_or_told() -> Result<()> {
             "{}",
             out.stderr()
         );
-        assert_eq!(user.run(&[], "id -u")?.ok()?, "0\n");
+        assert_eq!(run(user, &[], "id -u")?.ok()?, "0\n");
         Ok(())
     })
 }
@@ -366,16 +314,24 @@ fn what_root_alone_may_have_is_refused_or_told() -> Result<()> {
 #[test]
 fn a_user_has_the_hosts_network_volumes_and_an_init() -> Result<()> {
     as_user(|user| {
-        let out = user.run(&["--network", "host"], "ls -d /sys/class/net/lo && id -u")?;
+        let out = run(
+            user,
+            &["--network", "host"],
+            "ls -d /sys/class/net/lo && id -u",
+        )?;
         assert_eq!(out.ok()?, "/sys/class/net/lo\n0\n");
         let shared = user.stage.folder("shared")?;
         chown(&shared, Some(USER), Some(USER))?;
         let volume = format!("{}:/data", shared.display());
         let flags = ["--init", "-v", &volume, "-v", "/own"];
-        let out = user.run(&flags, "touch /data/x /own/y && chown 5 /data/x && echo $$")?;
+        let out = run(
+            user,
+            &flags,
+            "touch /data/x /own/y && chown 5 /data/x && echo $$",
+        )?;
         ensure!(out.ok()?.trim() != "1", "no init");
         assert_eq!(fs::metadata(shared.join("x"))?.uid(), 200_004);
-        let groups = user.run(&[], "id -G; id -G -n >/dev/null")?;
+        let groups = run(user, &[], "id -G; id -G -n >/dev/null")?;
         assert_eq!(groups.ok()?, "0\n");
         Ok(())
     })
@@ -388,7 +344,7 @@ fn state_and_store_are_out_of_a_containers_reach() -> Result<()> {
         let [root, store] =
             [root, user.stage.store()].map(|dir| dir.to_string_lossy().into_owned());
         let script = format!("ls -d {root} {store} /proc/1/root{store} 2>/dev/null; echo none");
-        assert_eq!(user.run(&[], &script)?.ok()?, "none\n");
+        assert_eq!(run(user, &[], &script)?.ok()?, "none\n");
         let list = Path::new(&root).join("@namespace");
         let list = fs::metadata(&list).context("nobody was written down")?;
         assert_eq!(

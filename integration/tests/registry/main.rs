@@ -4,6 +4,7 @@ mod passwords;
 mod places;
 mod resumption;
 mod signatures;
+mod users;
 
 use std::fs;
 use std::path::Path;
