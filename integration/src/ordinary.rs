@@ -57,7 +57,6 @@ impl<'a> Ordinary<'a> {
     }
 
     /// A call as this user.
-    #[must_use]
     pub fn under(&self, call: Call) -> Call {
         let named = ["unshare", "--mount", "sh", "-c", NAMED, &self.folder];
         call.under(AS_USER)
@@ -65,7 +64,6 @@ impl<'a> Ordinary<'a> {
     }
 
     /// A call of the runtime as this user.
-    #[must_use]
     pub fn call(&self, words: &[&str]) -> Call {
         let home = format!("HOME={}", self.stage.root().display());
         self.under(self.stage.call(words).under(["env", "-i", PATH, &home]))
@@ -77,5 +75,14 @@ impl<'a> Ordinary<'a> {
     /// When it failed.
     pub fn ok(&self, words: &[&str]) -> Result<String> {
         self.call(words).run()?.ok()
+    }
+}
+
+impl Drop for Ordinary<'_> {
+    /// Tidies up after a test that failed; root cannot, for the store is not root's.
+    fn drop(&mut self) {
+        for id in self.ok(&["ps", "-a", "-q"]).unwrap_or_default().lines() {
+            drop(self.ok(&["rm", "-f", id]));
+        }
     }
 }

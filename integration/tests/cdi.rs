@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use hostrun_integration::image::Image;
+use hostrun_integration::ordinary::Ordinary;
 use hostrun_integration::refusal::refused;
-use hostrun_integration::{Outcome, Stage, on_stage_of_hostrun};
+use hostrun_integration::{Outcome, Stage, host, on_stage_of_hostrun};
 use serde_json::{Value, json};
 
 /// A loaded image and a directory for vendors' files.
@@ -187,4 +188,45 @@ fn annotations_name_no_device() -> Result<()> {
 
 fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn an_ordinary_user_gets_what_the_machine_describes_and_nothing_of_other_users() -> Result<()> {
+    on_stage_of_hostrun("runc knows no images", |stage| {
+        let user = Ordinary::new(stage)?;
+        let image = Image::new(stage.dir())?;
+        host::command("chmod", ["-R", "a+rX"], [image.layout()])?;
+        let scene = Scene {
+            stage,
+            image: image.source(),
+        };
+        let file = scene.describe("vendors", &json!({"env": ["SEEN=yes"]}))?;
+        let file = file.to_string_lossy();
+        // in the machine's own folder, of this test alone
+        let usual = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/cdi && cp \"$0\" /run/cdi && exec \"$@\"";
+        let words = ["run", "--rm", "--device", "vendor.com/dev=a", &scene.image];
+        let call = user.call(&[&words[..], &["sh", "-c", "echo $SEEN"]].concat());
+        let call = call.under(["unshare", "--mount", "sh", "-c", usual, &file]);
+        assert_eq!(call.run()?.ok()?, "yes\n");
+        // in the folder of the user's choice another's file counts for nothing
+        let dir = scene.dir("vendors")?;
+        let dir = dir.to_string_lossy();
+        let words = [
+            "run",
+            "--rm",
+            "--cdi-spec-dir",
+            &dir,
+            "--device",
+            "vendor.com/dev=a",
+        ];
+        let out = user
+            .call(&[&words[..], &[&scene.image, "true"]].concat())
+            .run()?;
+        ensure!(
+            out.code() == 125 && out.stderr().contains("belongs to"),
+            "{}",
+            out.stderr()
+        );
+        Ok(())
+    })
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::image::Image;
 use hostrun_integration::ordinary::{Ordinary, USER};
 use hostrun_integration::runtime::Call;
-use hostrun_integration::{Outcome, Stage, host, on_stage_of_hostrun};
+use hostrun_integration::{Outcome, Stage, cgroup, host, on_stage_of_hostrun};
 
 /// The name images here get.
 const BOX: &str = "layout:latest";
@@ -352,5 +352,44 @@ fn state_and_store_are_out_of_a_containers_reach() -> Result<()> {
             (USER, 0o600)
         );
         Ok(())
+    })
+}
+
+#[test]
+fn below_a_delegated_cgroup_a_users_container_has_its_own() -> Result<()> {
+    as_user(|user| {
+        let outer = format!("{}/user", user.stage.cgroup());
+        let inner = format!("{outer}/session");
+        fs::create_dir_all(cgroup::dir(&inner))?;
+        let limited = ["memory", "pids"].into_iter().all(cgroup::has_controller);
+        let mut above = cgroup::dir("");
+        for part in outer.split('/').filter(|part| limited && !part.is_empty()) {
+            fs::write(above.join("cgroup.subtree_control"), "+memory +pids")?;
+            above.push(part);
+        }
+        for group in [&outer, &inner] {
+            for file in ["", "cgroup.procs", "cgroup.subtree_control"] {
+                chown(cgroup::dir(group).join(file), Some(USER), Some(USER))?;
+            }
+        }
+        let procs = cgroup::dir(&inner).join("cgroup.procs");
+        let moved = format!("echo $$ > {}; exec \"$@\"", procs.display());
+        let ok = |words: &[&str]| {
+            let call = user.call(words).under(["sh", "-c", &moved, "sh"]);
+            call.run()?.ok()
+        };
+        let limits: &[&str] = if limited { &["--pids-limit", "7"] } else { &[] };
+        let start = ["run", "-d", "--name", "own"];
+        let id = ok(&[&start[..], limits, &[BOX, "sleep", "600"]].concat())?;
+        let own = cgroup::dir(&outer).join(format!("hostrun-{}", id.trim()));
+        let members = fs::read_to_string(own.join("cgroup.procs"))?;
+        assert_eq!(members.lines().count(), 1);
+        if limited {
+            assert_eq!(fs::read_to_string(own.join("pids.max"))?, "7\n");
+        }
+        ok(&["exec", "own", "true"])?;
+        ok(&["rm", "-f", "own"])?;
+        ensure!(!own.exists(), "its cgroup stays");
+        cgroup::remove(&user.stage.cgroup())
     })
 }

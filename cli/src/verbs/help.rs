@@ -7,7 +7,7 @@ use crate::globals::Name;
 const OVERVIEW_END: &str = "
 Before the command:
   --root DIR       Container state [default: /run/hostrun]
-  --store DIR      Images and containers [default: /var/lib/hostrun]
+  --store DIR      Images and containers [default: /var/lib/hostrun; a user's: ~/.local/share/hostrun]
   --system-store DIR  Images that came with the system [default: /usr/share/hostrun]
   --signature-policy FILE  Which images are let in [default: /etc/hostrun/policy.json]
   --storage-driver D  dirs or erofs: what layers become that are loaded from now on

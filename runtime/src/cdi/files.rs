@@ -2,6 +2,7 @@
 //! root, so whoever can write one is root: it is read only if that is nobody new.
 
 use crate::error::{At, Error, ErrorKind, Result};
+use crate::host::Host;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat, fstat, open, openat};
 use rustix::io::Errno;
 use std::io::Read as _;
@@ -26,7 +27,8 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Entry>> {
         other => other.at("open CDI directory", shown)?,
     };
     let stat = fstat(&fd).at("check CDI directory", shown)?;
-    if let Err(why) = check(&stat) {
+    let machines = Machines::of(dir);
+    if let Err(why) = machines.check(&stat) {
         return Err(
             Error::new(ErrorKind::Denied, "use CDI directory", shown.to_string())
                 .because(why)
@@ -46,12 +48,16 @@ pub(super) fn read(dir: &Path) -> Result<Vec<Entry>> {
     names.sort_unstable();
     let entries = names.iter().map(|name| {
         let path = dir.join(name.to_string_lossy().as_ref());
-        (path, text(&fd, name))
+        (path, text(&fd, name, machines))
     });
     Ok(entries.collect())
 }
 
-fn text(dir: &OwnedFd, name: &std::ffi::CStr) -> std::result::Result<Vec<u8>, String> {
+fn text(
+    dir: &OwnedFd,
+    name: &std::ffi::CStr,
+    machines: Machines,
+) -> std::result::Result<Vec<u8>, String> {
     // Neither a link, which may lead where others write, nor a fifo that waits for somebody.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let said = |errno: Errno| match errno {
@@ -65,7 +71,7 @@ fn text(dir: &OwnedFd, name: &std::ffi::CStr) -> std::result::Result<Vec<u8>, St
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err("it is no file".to_owned());
     }
-    check(&stat)?;
+    machines.check(&stat)?;
     let mut text = Vec::new();
     let mut file = std::fs::File::from(file).take(MAX_FILE + 1);
     file.read_to_end(&mut text)
@@ -76,16 +82,35 @@ fn text(dir: &OwnedFd, name: &std::ffi::CStr) -> std::result::Result<Vec<u8>, St
     Ok(text)
 }
 
-fn check(stat: &Stat) -> std::result::Result<(), String> {
-    let caller = rustix::process::geteuid().as_raw();
-    if stat.st_uid != 0 && stat.st_uid != caller {
-        return Err(format!("it belongs to user {}", stat.st_uid));
+/// Who stands for root of the machine.
+#[derive(Debug, Clone, Copy)]
+struct Machines {
+    /// In a user namespace without an id for it the machine's root shows as nobody. Only in folders that it
+    /// alone can have made, for nobody is also who that is in a container.
+    nobody_is_root: bool,
+}
+
+impl Machines {
+    fn of(dir: &Path) -> Self {
+        let usual = super::DIRS.iter().any(|usual| dir == Path::new(usual));
+        Self {
+            nobody_is_root: usual && Host::default().is_in_user_namespace(),
+        }
     }
-    if stat.st_mode & 0o022 != 0 {
-        return Err(format!(
-            "others may write to it: its mode is {:04o}",
-            stat.st_mode & 0o7777
-        ));
+
+    fn check(self, stat: &Stat) -> std::result::Result<(), String> {
+        const NOBODY: u32 = 65534;
+        let caller = rustix::process::geteuid().as_raw();
+        let is_root = stat.st_uid == 0 || (self.nobody_is_root && stat.st_uid == NOBODY);
+        if !is_root && stat.st_uid != caller {
+            return Err(format!("it belongs to user {}", stat.st_uid));
+        }
+        if stat.st_mode & 0o022 != 0 {
+            return Err(format!(
+                "others may write to it: its mode is {:04o}",
+                stat.st_mode & 0o7777
+            ));
+        }
+        Ok(())
     }
-    Ok(())
 }

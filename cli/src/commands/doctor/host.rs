@@ -104,7 +104,7 @@ fn ids() -> Check {
     }
     Check::warning(
         ID,
-        "ordinary users have no ranges of ids, or no newuidmap: they map only themselves",
+        "ordinary users have no ranges of ids, or no newuidmap: they run no images, and in a bundle map only themselves",
         "install uidmap, and add lines to /etc/subuid and /etc/subgid",
     )
 }
