@@ -151,6 +151,21 @@ fn a_signal_to_all_reaches_all_without_a_cgroup() -> Result<()> {
 }
 
 #[test]
+fn a_user_without_ranges_of_ids_stops_and_removes_containers_made_from_bundles() -> Result<()> {
+    on_stage_of_hostrun("runc has no such verbs", |stage| {
+        let home = Home::new(stage)?;
+        let id = home.start(home.bundle()?)?;
+        let shown = home.call(&["inspect", &id]).run()?.ok()?;
+        ensure!(shown.contains(&id), "{shown}");
+        home.call(&["stop", "--time", "0", &id]).run()?.ok()?;
+        home.call(&["rm", "--force", &id]).run()?.ok()?;
+        let out = home.call(&["stop", "nobody"]).run()?;
+        ensure!(out.stderr().contains("no container"), "{}", out.stderr());
+        Ok(())
+    })
+}
+
+#[test]
 fn mounts_of_the_machine_keep_their_restrictions() -> Result<()> {
     at_home(|home| {
         let source = home.stage.folder("shown")?;

@@ -320,6 +320,9 @@ fn a_user_has_the_hosts_network_volumes_and_an_init() -> Result<()> {
             "ls -d /sys/class/net/lo && id -u",
         )?;
         assert_eq!(out.ok()?, "/sys/class/net/lo\n0\n");
+        let script = "test -d /proc/$PPID && id -u && ls /dev/shm >/dev/null";
+        let out = run(user, &["--pid", "host", "--ipc", "host"], script)?;
+        assert_eq!(out.ok()?, "0\n");
         let shared = user.stage.folder("shared")?;
         chown(&shared, Some(USER), Some(USER))?;
         let volume = format!("{}:/data", shared.display());

@@ -54,8 +54,7 @@ pub(super) fn gather(
         seccomp: seccomp(flags, &capabilities)?,
         apparmor: apparmor(flags),
         labels: None,
-        // Only who owns a network namespace may mount its sysfs.
-        bound_sys: flags.isolation.network == Some(Sharing::Host) && is_mapped(),
+        shown: shown(flags),
         console: attend::window_size().filter(|_| flags.tty && !flags.detach),
         ipc: host_ipc(flags),
         environment: own_environment(&variables),
@@ -154,6 +153,24 @@ fn host_ipc(flags: &Run) -> Vec<&'static str> {
     dirs.into_iter()
         .filter(|dir| shared && Path::new(dir).is_dir())
         .collect()
+}
+
+/// Who does not own a namespace may not mount what shows it (`mount_namespaces(7)`), only the host's own.
+fn shown(flags: &Run) -> Vec<&'static str> {
+    let isolation = &flags.isolation;
+    let shared = [
+        (&isolation.network, "/sys"),
+        (&isolation.pid, "/proc"),
+        (&isolation.ipc, "/dev/mqueue"),
+    ];
+    let shared = shared
+        .into_iter()
+        .filter(|(sharing, _)| **sharing == Some(Sharing::Host));
+    let shown: Vec<&str> = shared.map(|(_, dir)| dir).collect();
+    if shown.is_empty() || !is_mapped() {
+        return Vec::new();
+    }
+    shown
 }
 
 fn devices(flags: &Run) -> Result<Vec<HostDevice>> {

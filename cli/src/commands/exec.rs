@@ -1,6 +1,7 @@
 //! `hostrun exec`: one more process in a running container.
 
 use crate::args::exec::Exec;
+use crate::assembly;
 use crate::attend::{Attention, LineEnds, Relay, window_size};
 use crate::flags::environment::Environment;
 use crate::flags::path::ContainerPath;
@@ -8,9 +9,8 @@ use crate::globals::Globals;
 use crate::report::{self, Failure};
 use crate::spec::{self, host};
 use crate::target::Target;
-use crate::{assembly, entrance};
 use anyhow::{Context, Result};
-use hostrun_runtime::{Container, ExecRequest, Stdio, Stream, rootless, seal};
+use hostrun_runtime::{Container, ExecRequest, Stdio, Stream, seal};
 use oci_spec::runtime::{Capabilities, Process, User};
 use std::os::fd::AsFd;
 
@@ -19,12 +19,10 @@ use std::os::fd::AsFd;
 /// # Errors
 /// When the container does not run, or the command cannot be started in it.
 pub(crate) fn main(globals: &Globals, args: &Exec) -> Result<u8> {
-    let first = args.words.first().map(String::as_str).unwrap_or_default();
-    if !rootless::is_root() && super::recorded(globals, first)?.is_some() {
-        entrance::pass(globals)?;
-    }
+    super::enter_for(globals, args.words.get(..1).unwrap_or_default())?;
     // First of all: a process that joins a container can be seen from inside it.
     seal::ensure()?;
+    let first = args.words.first().map(String::as_str).unwrap_or_default();
     if super::recorded(globals, first)?.is_none() {
         return super::oci::exec::main(globals, args);
     }

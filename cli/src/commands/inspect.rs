@@ -2,6 +2,7 @@
 
 use super::{images, ps};
 use crate::args::containers::Inspect;
+use crate::entrance;
 use crate::globals::Globals;
 use crate::output;
 use crate::record::{Phase, Record};
@@ -32,6 +33,7 @@ fn describe(globals: &Globals, name: &str) -> Result<Value> {
             None => of_bundle(&target),
         };
     }
+    entrance::pass(globals)?;
     if globals.store.exists()
         && let store = globals.open_store()?
         && let Ok(image) = store.resolve(name)

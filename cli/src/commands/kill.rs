@@ -1,23 +1,20 @@
 //! `hostrun kill`.
 
 use crate::args::containers::Kill;
-use crate::entrance;
 use crate::globals::Globals;
 use crate::target::Target;
 use anyhow::Result;
-use hostrun_runtime::{Signal, rootless};
+use hostrun_runtime::Signal;
 
 /// Runs the verb.
 ///
 /// # Errors
 /// When a container is not there or does not run; the others get their signal all the same.
 pub(crate) fn main(globals: &Globals, args: &Kill) -> Result<u8> {
+    super::enter_for(globals, &args.words)?;
     let first = args.words.first().map(String::as_str).unwrap_or_default();
     if args.words.len() <= 2 && super::recorded(globals, first)?.is_none() {
         return super::oci::kill::main(globals, args);
-    }
-    if !rootless::is_root() && super::recorded(globals, first)?.is_some() {
-        entrance::pass(globals)?;
     }
     let mut asked = args.signal.as_deref().map(Signal::parse).transpose()?;
     let mut names = args.words.as_slice();

@@ -38,11 +38,13 @@ mod pidfile;
 mod registry;
 mod shortage;
 
+use crate::entrance;
 use crate::globals::Globals;
 use crate::record::Records;
 use crate::report;
 use crate::target::Target;
 use anyhow::Result;
+use hostrun_runtime::rootless;
 
 /// The container of our own records that a name means. `None` where names cannot mean one of those, or none fits: then
 /// the name is the id of a container made from a bundle, and the verb has the meaning that OCI runtimes give it.
@@ -54,6 +56,19 @@ fn recorded(globals: &Globals, name: &str) -> Result<Option<Target>> {
     record
         .map(|record| Target::of_record(globals, record))
         .transpose()
+}
+
+/// Goes where an ordinary user's own containers are, if one of these is meant: those made from bundles are not
+/// in there.
+///
+/// # Errors
+/// As [`entrance::pass`].
+fn enter_for(globals: &Globals, names: &[String]) -> Result<()> {
+    let is_recorded = |name: &String| matches!(recorded(globals, name), Ok(Some(_)));
+    if !rootless::is_root() && names.iter().any(is_recorded) {
+        entrance::pass(globals)?;
+    }
+    Ok(())
 }
 
 /// Does the same to each name: a failure of one is told and the others still have their turn.

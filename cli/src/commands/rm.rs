@@ -12,6 +12,7 @@ use anyhow::Result;
 /// # Errors
 /// When a container is not there, or runs and force was not asked for; the others are removed all the same.
 pub(crate) fn main(globals: &Globals, args: &Rm) -> Result<u8> {
+    super::enter_for(globals, &args.containers)?;
     super::each(&args.containers, |name| {
         let target = if args.force {
             // What is not there needs no removing.

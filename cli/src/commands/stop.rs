@@ -13,6 +13,7 @@ use std::time::Duration;
 /// # Errors
 /// When a container is not there; the others are stopped all the same.
 pub(crate) fn main(globals: &Globals, args: &Stop) -> Result<u8> {
+    super::enter_for(globals, &args.containers)?;
     // Negative waits for ever.
     let limit = u64::try_from(args.seconds).ok().map(Duration::from_secs);
     super::each(&args.containers, |name| {

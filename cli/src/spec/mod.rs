@@ -82,8 +82,8 @@ pub(crate) struct Facts {
     pub(crate) etc: Vec<(&'static str, PathBuf)>,
     /// Directories of the host's ipc namespace that this host has.
     pub(crate) ipc: Vec<&'static str>,
-    /// Whether /sys is the host's, because no other can be mounted.
-    pub(crate) bound_sys: bool,
+    /// Directories of the kernel's that are the host's own, because no others can be mounted.
+    pub(crate) shown: Vec<&'static str>,
     /// Our own binary, when it is process 1.
     pub(crate) init: Option<PathBuf>,
     /// Against what relative host paths are read.

@@ -6,7 +6,7 @@ use crate::args::run::Run;
 use crate::flags::mount::{Kind, MountFlag};
 use crate::flags::path;
 use oci_spec::runtime::Mount;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Every mount flag, whichever of the three spellings it has.
 pub(crate) fn all_flags(flags: &Run) -> impl Iterator<Item = &MountFlag> {
@@ -47,14 +47,16 @@ pub(super) fn mounts(flags: &Run, facts: &Facts) -> Vec<Mount> {
 
     let shm_bytes = flags.files.shm_size.unwrap_or(defaults::SHM_BYTES);
     let mut all = defaults::mounts(shm_bytes, flags.isolation.privileged);
-    if facts.bound_sys {
-        for mount in &mut all {
-            if mount.destination().as_os_str() == "/sys" {
-                let options = mount.options().clone().unwrap_or_default();
-                *mount = bind("/sys", PathBuf::from("/sys"), true, options);
-            }
-        }
-    }
+    all.retain_mut(|mount| {
+        let of = |dir: &&&str| mount.destination().as_os_str() == **dir;
+        let Some(dir) = facts.shown.iter().find(of) else {
+            return true;
+        };
+        let options = mount.options().clone().unwrap_or_default();
+        *mount = bind(dir, PathBuf::from(dir), true, options);
+        // Nothing of this kind is there to be shown.
+        Path::new(dir).is_dir()
+    });
     let covered = |mount: &Mount, by: &str| mount.destination().starts_with(by);
     let own_dev = asked
         .iter()
