@@ -14,7 +14,7 @@ use crate::cgroup;
 use crate::host;
 use crate::runtime::{Call, Running};
 
-const SOCKET: &str = "/run/containerd-test.sock";
+pub(super) const SOCKET: &str = "/run/containerd-test.sock";
 
 /// Where a daemon keeps the bundles of its namespace `default`.
 pub const BUNDLES: &str = "/run/containerd-test/io.containerd.runtime.v2.task/default";
@@ -57,10 +57,16 @@ pub fn start(world: &World) -> Result<Running> {
          [grpc]\naddress = \"{SOCKET}\"\n[ttrpc]\naddress = \"{SOCKET}.ttrpc\"\n\
          [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"{dir}/opt\"\n"
     );
-    let file = world.dir().join("containerd.toml");
-    fs::write(&file, config)?;
-    let words = ["containerd", "--config", &file.to_string_lossy()];
-    world.daemon(&words, SOCKET)
+    fs::write(world.dir().join("containerd.toml"), config)?;
+    serve(world)
+}
+
+/// Starts the daemon with the configuration it has; of our own programs it finds those in the world's `bin`.
+pub(super) fn serve(world: &World) -> Result<Running> {
+    let dir = world.dir().display();
+    let path = format!("PATH={dir}/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    let config = format!("{dir}/containerd.toml");
+    world.daemon(&["env", &path, "containerd", "--config", &config], SOCKET)
 }
 
 /// `ctr` with one runtime or shim below the daemon.
@@ -209,7 +215,7 @@ impl<'a> Containerd<'a> {
     /// # Errors
     /// When it does not answer.
     pub fn start_daemon(&self) -> Result<()> {
-        self.daemon.replace(Some(start(self.world)?));
+        self.daemon.replace(Some(serve(self.world)?));
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //! and its daemon; when the last one is done, nothing may be left in it but the daemon.
 
 pub mod containerd;
+pub mod cri;
 pub mod engine;
 pub mod journal;
 pub mod shared;
@@ -14,8 +15,10 @@ pub mod ttrpc;
 pub mod world;
 
 pub use containerd::Containerd;
+pub use cri::Cri;
 pub use engine::Engine;
 pub use shared::{
-    on_containerd, on_docker, on_docker_with_shim, on_podman, on_shim, on_shim_alone,
+    on_containerd, on_cri, on_cri_alone, on_docker, on_docker_with_shim, on_podman, on_shim,
+    on_shim_alone,
 };
 pub use world::World;

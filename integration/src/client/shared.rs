@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use super::containerd::{self, Containerd, Release};
+use super::cri::{self, Cri};
 use super::engine::{Engine, IMAGE, Kind};
 use super::journal::Journal;
 use super::world::World;
@@ -25,11 +26,11 @@ struct Scene {
     state_roots: Vec<PathBuf>,
 }
 
-/// Where containerd and shims keep what they know of containers.
+/// Where containerd and shims keep what they know of containers, one folder for each namespace.
 const STATE: [&str; 3] = [
-    containerd::BUNDLES,
-    "/run/containerd/runc/default",
-    "/run/containerd/hostrun/default",
+    "/run/containerd-test/io.containerd.runtime.v2.task",
+    "/run/containerd/runc",
+    "/run/containerd/hostrun",
 ];
 
 static SHARED: Mutex<(usize, Option<Arc<Scene>>)> = Mutex::new((0, None));
@@ -66,16 +67,53 @@ pub fn on_containerd(case: fn(&Containerd<'_>) -> Result<()>) -> Result<()> {
 /// # Errors
 /// The case's own on our shim, or what was left behind.
 pub fn on_shim(release: Release, case: fn(&Containerd<'_>) -> Result<()>) -> Result<()> {
-    if let Err(missing) = release.usr() {
-        return skip(&missing);
-    }
-    if let (false, Err(missing)) = (Runtime::under_test()?.is_runc(), Journal::ours()) {
+    if let Some(missing) = missing(release)? {
         return skip(&missing);
     }
     on_scene(
         || Scene::containerd(release, shims),
         |scene, journal| case(&Containerd::new(&scene.world, journal)),
     )
+}
+
+/// Who kills the daemon that serves CRI has it alone.
+static KILLERS: RwLock<()> = RwLock::new(());
+
+/// Plays a case by CRI on containerd's own shim and runc, then on our shim.
+///
+/// # Errors
+/// The case's own on our shim, or what was left behind.
+pub fn on_cri(release: Release, case: fn(&Cri<'_>) -> Result<()>) -> Result<()> {
+    let _beside = KILLERS.read().unwrap_or_else(PoisonError::into_inner);
+    by_cri(release, case)
+}
+
+/// The same for a case that kills the daemon: nobody else has it.
+///
+/// # Errors
+/// The case's own on our shim, or what was left behind.
+pub fn on_cri_alone(release: Release, case: fn(&Cri<'_>) -> Result<()>) -> Result<()> {
+    let _alone = KILLERS.write().unwrap_or_else(PoisonError::into_inner);
+    by_cri(release, case)
+}
+
+fn by_cri(release: Release, case: fn(&Cri<'_>) -> Result<()>) -> Result<()> {
+    if let Some(missing) = missing(release)? {
+        return skip(&missing);
+    }
+    on_scene(
+        || Scene::cri(release),
+        |scene, journal| case(&Cri::new(&scene.world, journal)),
+    )
+}
+
+/// What shims are tried with that is not here.
+fn missing(release: Release) -> Result<Option<Error>> {
+    if let Err(missing) = release.usr() {
+        return Ok(Some(missing));
+    }
+    let oracle_alone = Runtime::under_test()?.is_runc();
+    Ok(Journal::ours().err().filter(|_| !oracle_alone))
 }
 
 /// The same for a case that kills the daemon: nobody else has it.
@@ -218,7 +256,37 @@ impl Scene {
         }
         Ok(Self {
             before: world.mounts()?,
-            state_roots: STATE.map(|root| world.path(root)).to_vec(),
+            state_roots: states(&world, "default"),
+            world,
+            daemon: Some(daemon),
+            journals,
+        })
+    }
+
+    fn cri(release: Release) -> Result<Self> {
+        let world = World::with_programs(release.usr()?.as_deref())?;
+        let journals = shims(&world)?;
+        let daemon = cri::start(&world)?;
+        let archive = world.dir().join("image.tar");
+        let archive = archive.to_string_lossy();
+        let image = Image::new(world.dir())?;
+        // pods are held by a program that does nothing but that
+        image.insert(Path::new("/usr/bin/catatonit"), "/bin/catatonit")?;
+        image.config(&[
+            "--config.entrypoint",
+            "/bin/catatonit",
+            "--config.entrypoint",
+            "-P",
+        ])?;
+        image.convert(&format!("oci-archive:{archive}:{IMAGE}"))?;
+        for journal in journals.iter().take(1) {
+            let import = ["--namespace", cri::NAMESPACE, "images", "import", &archive];
+            Containerd::new(&world, journal).ok(&import)?;
+            Cri::new(&world, journal).wait_until_ready()?;
+        }
+        Ok(Self {
+            before: world.mounts()?,
+            state_roots: states(&world, cri::NAMESPACE),
             world,
             daemon: Some(daemon),
             journals,
@@ -247,7 +315,14 @@ impl Scene {
     fn left_behind(&self) -> Result<Vec<String>> {
         const DAEMONS: [&str; 3] = ["dockerd", "containerd ", "nsenter"];
         // made once, for all containers to come
-        const PARENTS: [&str; 4] = ["docker", "default", "libpod_parent", "libpod_parent/conmon"];
+        const PARENTS: [&str; 6] = [
+            "docker",
+            "default",
+            "hostrun",
+            cri::NAMESPACE,
+            "libpod_parent",
+            "libpod_parent/conmon",
+        ];
         let mounts = self.world.mounts()?.into_iter();
         let mounts = mounts.filter(|line| !self.before.contains(line));
         // where Docker and podman keep network namespaces
@@ -272,6 +347,12 @@ impl Scene {
         }
         Ok(left)
     }
+}
+
+/// Where containers of a namespace are known.
+fn states(world: &World, namespace: &str) -> Vec<PathBuf> {
+    let roots = STATE.map(|root| world.path(root).join(namespace));
+    roots.to_vec()
 }
 
 /// runc, and the runtime under test when it is another.

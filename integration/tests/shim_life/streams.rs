@@ -87,6 +87,29 @@ fn a_process_can_be_executed_at_a_terminal() -> Result<()> {
 }
 
 #[test]
+fn the_output_at_a_terminal_ends_with_its_process_though_the_input_stays_open() -> Result<()> {
+    with_shims(|shims| {
+        let mut running = shims.run(&shell(shims, "sleep 60")?, &[])?;
+        let (input, out) = (shims.fifo("in")?, shims.fifo("out")?);
+        let reader = Reader::open(&out)?;
+        // CRI keeps it for as long as the output has no end
+        let mut keys = File::options().read(true).write(true).open(&input)?;
+        let paths = [
+            (3, Field::Number(1)),
+            (4, text(&input.display().to_string())),
+            (5, text(&out.display().to_string())),
+        ];
+        running.exec("tty", "read line; echo got $line", &paths)?;
+        keys.write_all(b"keys\n")?;
+        let screen = reader.to_end()?;
+        ensure!(screen.contains("got keys"), "{screen:?}");
+        running.kill(9)?;
+        running.wait()?;
+        running.delete().map(drop)
+    })
+}
+
+#[test]
 fn output_goes_to_a_file_or_a_logger_that_containerd_names() -> Result<()> {
     with_shims(|shims| {
         let log = shims.stage.dir().join("deep/er/log");

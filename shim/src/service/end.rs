@@ -199,6 +199,7 @@ impl Shim {
         let waiters = std::mem::take(&mut process.waiters);
         let answer = process.wait().unwrap_or_default();
         process.streams.stdin = None;
+        let input = process.streams.input.take();
         let id = if name.is_init() { &name.id } else { &name.exec };
         self.publisher.put(&TaskExit {
             container_id: name.id.clone(),
@@ -209,6 +210,11 @@ impl Shim {
         });
         for waiter in waiters {
             self.answer(waiter, Ok(answer));
+        }
+        // Whoever still has something to say at the terminal, says it to nobody: were he waited for, the
+        // output would not end before he goes, and CRI's `exec -it` goes only when the output ends.
+        if let Some(key) = input {
+            self.end_pump(key);
         }
         self.drain(name, Duration::ZERO);
     }

@@ -76,15 +76,17 @@ impl Shim {
         if let (Ok(master), Some(output)) = (console.try_clone(), output) {
             self.add_pump(name, Pump::new(master, output));
         }
+        let mut key = None;
         if let (Ok(master), Some(input)) = (console.try_clone(), input) {
-            self.add_pump(name, Pump::new(input, master));
+            key = Some(self.add_pump(name, Pump::new(input, master)));
         }
         if let Ok(process) = self.process_mut(name) {
             process.streams.console = Some(console);
+            process.streams.input = key;
         }
     }
 
-    fn add_pump(&mut self, name: &Name, pump: Pump) {
+    fn add_pump(&mut self, name: &Name, pump: Pump) -> u64 {
         let key = self.poll.token();
         let served = Served {
             pump,
@@ -97,6 +99,7 @@ impl Shim {
             process.streams.pumps.push(key);
         }
         self.wait_for_pump(key, Wants::ToRead);
+        key
     }
 
     /// Moves what can be moved.
@@ -150,7 +153,7 @@ impl Shim {
         }
     }
 
-    fn end_pump(&mut self, key: u64) {
+    pub(super) fn end_pump(&mut self, key: u64) {
         let Some(served) = self.pumps.remove(&key) else {
             return;
         };

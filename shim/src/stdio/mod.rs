@@ -54,6 +54,8 @@ pub(crate) struct Streams {
     pub(crate) console: Option<OwnedFd>,
     /// Keys of the pumps that serve it.
     pub(crate) pumps: Vec<u64>,
+    /// That of them which brings its input.
+    pub(crate) input: Option<u64>,
     /// Writes its output to a file.
     pub(crate) writer: Option<JoinHandle<()>>,
     /// Takes its output.

@@ -1,0 +1,30 @@
+//! Pods of Kubernetes where there is something to limit: in the virtual machine. containerd 2.x asks for a share
+//! of the processors for every pod, so that it makes none elsewhere.
+
+mod cri;
+
+use hostrun_integration::client::containerd::Release;
+use hostrun_integration::client::on_cri;
+
+cri::play! {
+    |case| on_cri(Release::Machine, case);
+    limits:
+        keeps_to_limits_that_change
+        tells_that_memory_ran_out;
+}
+
+mod sid {
+    use super::{Release, cri, on_cri};
+
+    cri::play! {
+        |case| on_cri(Release::Sid, case);
+        life:
+            lives_from_run_to_remove;
+        limits:
+            keeps_to_limits_that_change
+            tells_that_memory_ran_out;
+        treatment:
+            says_what_it_can
+            has_users_of_its_own;
+    }
+}
