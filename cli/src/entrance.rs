@@ -2,7 +2,7 @@
 //! root, and are told there in words where things are. No variable has a say: root never comes here, and
 //! who is root in there is a plain root to all that follows.
 
-use crate::globals::Globals;
+use crate::globals::{Globals, HOMELESS};
 use crate::record::{Record, Records};
 use crate::report::Failure;
 use anyhow::{Context, Result};
@@ -18,10 +18,13 @@ pub(crate) fn pass(globals: &Globals) -> Result<()> {
     if rootless::is_root() {
         return Ok(());
     }
-    if !globals.root_given && globals.root.starts_with("/run/hostrun") {
-        let failure = Failure::new("there is no place for what this user runs");
+    let stateless = !globals.root_given && globals.root.starts_with("/run/hostrun");
+    if stateless || globals.store.starts_with(HOMELESS) {
+        let failure = Failure::new("there is no place for images of this user and what they run");
         return Err(failure
-            .hint("set XDG_RUNTIME_DIR to a directory of the user's that a reboot empties")
+            .hint(
+                "set HOME, and XDG_RUNTIME_DIR to a directory of the user's that a reboot empties",
+            )
             .into());
     }
     let words: Vec<OsString> = std::env::args_os().collect();

@@ -36,6 +36,9 @@ impl Name {
     }
 }
 
+/// What stands for the home of who has none.
+pub(crate) const HOMELESS: &str = "/nonexistent";
+
 /// Where images are that came with the system.
 const SYSTEM_STORE: &str = "/usr/share/hostrun";
 
@@ -118,11 +121,12 @@ impl Globals {
 
     /// What holds for a caller of this name who says nothing else.
     pub(crate) fn called(name: Name) -> Self {
+        let (root, store) = usual_places(name);
         Self {
             name,
-            root: default_root(name),
+            root,
             root_given: false,
-            store: default_store(),
+            store,
             store_given: false,
             system_store: None,
             signature_policy: None,
@@ -143,38 +147,36 @@ impl Globals {
     }
 }
 
-/// The machine's for root; an ordinary user has one of its own, where the XDG base directory specification has
-/// what users keep.
-fn default_store() -> PathBuf {
-    const MACHINES: &str = "/var/lib/hostrun";
-    if rootless::is_root() {
-        return MACHINES.into();
-    }
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let data = variable("XDG_DATA_HOME").filter(|dir| dir.is_absolute());
-    let home = || variable("HOME").filter(|dir| dir.is_absolute());
-    let data = data.or_else(|| Some(home()?.join(".local/share")));
-    data.map_or(MACHINES.into(), |dir| dir.join("hostrun"))
-}
-
-/// Below `/run` for root; below the user's own runtime directory for others, and for a root who is
-/// one only in a user namespace.
-fn default_root(name: Name) -> PathBuf {
+/// Where state and images are unless somebody says so: the machine's for root; a user's own for others, and for a root
+/// who is one only in a user namespace, as the XDG base directory specification has it.
+fn usual_places(name: Name) -> (PathBuf, PathBuf) {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let own = match variable("XDG_RUNTIME_DIR") {
-        Some(dir) if !rootless::is_root() => Some(dir),
-        None if !rootless::is_root() => session(),
-        // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody.
-        Some(dir) if variable("USER").is_none_or(|user| user != "root") && is_mapped() => Some(dir),
-        _ => None,
+    let runtime = variable("XDG_RUNTIME_DIR");
+    // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody.
+    let is_mapped_root =
+        || runtime.is_some() && variable("USER").is_none_or(|user| user != "root") && is_mapped();
+    let machines = (PathBuf::from("/run"), PathBuf::from("/var/lib"));
+    let (state, data) = if rootless::is_root() && !is_mapped_root() {
+        machines
+    } else {
+        let absolute = |name| {
+            variable(name)
+                .map(PathBuf::from)
+                .filter(|dir| dir.is_absolute())
+        };
+        let home = || Some(absolute("HOME")?.join(".local/share"));
+        let state = runtime.map(PathBuf::from).or_else(session);
+        let data = absolute("XDG_DATA_HOME").or_else(home);
+        // The machine's is closed to users: one without a home has no images, and asks for none.
+        (state.unwrap_or(machines.0), data.unwrap_or(HOMELESS.into()))
     };
-    PathBuf::from(own.unwrap_or_else(|| "/run".into())).join(name.as_str())
+    (state.join(name.as_str()), data.join("hostrun"))
 }
 
 /// Where systemd keeps the user's runtime directory, though nobody told us: `su` and cron do not.
-fn session() -> Option<OsString> {
-    let dir = format!("/run/user/{}", rustix::process::geteuid().as_raw());
-    Path::new(&dir).is_dir().then(|| dir.into())
+fn session() -> Option<PathBuf> {
+    let dir = PathBuf::from(format!("/run/user/{}", rustix::process::geteuid().as_raw()));
+    dir.is_dir().then_some(dir)
 }
 
 /// Whether we are in a user namespace that is not the host's.

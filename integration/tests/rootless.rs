@@ -166,6 +166,32 @@ fn a_user_without_ranges_of_ids_stops_and_removes_containers_made_from_bundles()
 }
 
 #[test]
+fn what_root_keeps_of_images_is_nothing_to_a_user_without_a_home() -> Result<()> {
+    on_stage_of_hostrun("runc has no store", |stage| {
+        let home = Home::new(stage)?;
+        let closed =
+            "mount -t tmpfs tmpfs /var/lib && mkdir -m 700 /var/lib/hostrun && exec \"$@\"";
+        let runtime = format!("XDG_RUNTIME_DIR={}", home.stage.root().display());
+        let call = |words: &[&str], nested: &[&str]| {
+            let call = stage.runtime().call(words).under(nested.iter().copied());
+            let call = call.under(["env", "-i", "PATH=/usr/bin:/bin", &runtime]);
+            let call = call.under(AS_USER);
+            call.under(["unshare", "--mount", "sh", "-c", closed, "sh"])
+                .run()
+        };
+        // as it is, and as an engine calls that is root of a user namespace
+        for nested in [&[][..], &["unshare", "--user", "--map-root-user"]] {
+            let out = call(&["exec", "nobody", "true"], nested)?;
+            let text = out.stderr();
+            ensure!(text.contains("container does not exist"), "{text}");
+        }
+        let out = call(&["images"], &[])?;
+        ensure!(out.stderr().contains("set HOME"), "{}", out.stderr());
+        Ok(())
+    })
+}
+
+#[test]
 fn mounts_of_the_machine_keep_their_restrictions() -> Result<()> {
     at_home(|home| {
         let source = home.stage.folder("shown")?;
