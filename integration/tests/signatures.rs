@@ -5,7 +5,8 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use hostrun_integration::image::Image;
-use hostrun_integration::{Stage, on_stage_of_hostrun};
+use hostrun_integration::ordinary::Ordinary;
+use hostrun_integration::{Stage, host, on_stage_of_hostrun};
 
 const NO_ORACLE: &str = "runc knows no images";
 
@@ -82,6 +83,41 @@ fn policy_that_is_not_there_or_not_understood_stops_a_load() -> Result<()> {
             ensure!(out.stderr().contains(told), "{}", out.stderr());
         }
         ensure!(images(stage)?.is_empty(), "an image was let in");
+        Ok(())
+    })
+}
+
+#[test]
+fn the_machines_policy_holds_for_an_ordinary_user() -> Result<()> {
+    on_stage_of_hostrun(NO_ORACLE, |stage| {
+        let user = Ordinary::new(stage)?;
+        let image = Image::new(stage.dir())?;
+        host::command("chmod", ["-R", "a+rX"], [image.layout()])?;
+        let rejects = policy(stage, r#"{"default":[{"type":"reject"}]}"#)?;
+        // among the machine's own files, for this call alone
+        let place = "mount -t tmpfs tmpfs $0 && mkdir $0/upper $0/work &&
+            mount -t overlay -o lowerdir=/etc,upperdir=$0/upper,workdir=$0/work overlay /etc &&
+            mkdir -p /etc/hostrun && cp $1 /etc/hostrun/policy.json && shift && exec \"$@\"";
+        let folder = stage.folder("system")?.to_string_lossy().into_owned();
+        let call = user.call(&["load", "-q", &image.source()]);
+        let call = call.under(["unshare", "--mount", "sh", "-c", place, &folder, &rejects]);
+        let out = call.run()?;
+        ensure!(out.code() == 125, "it was let in");
+        ensure!(
+            out.stderr().contains("the policy rejects it"),
+            "{}",
+            out.stderr()
+        );
+        // what the user names may be nobody's but the user's own
+        let words = [
+            "--signature-policy",
+            &rejects,
+            "load",
+            "-q",
+            &image.source(),
+        ];
+        let told = user.call(&words).run()?.stderr();
+        ensure!(told.contains("belongs to another user"), "{told}");
         Ok(())
     })
 }
