@@ -118,10 +118,36 @@ fn absent(root: &CgroupRoot, need: &Need) -> CgroupError {
         ),
     )
     .setting(setting)
-    .hint(format!(
-        "drop the limit, or boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1={controller} \
-         so that no cgroup v1 mount holds it"
+    .hint(way_out(
+        controller,
+        &std::fs::read_to_string("/proc/cgroups").unwrap_or_default(),
+        dir::read(root.as_fd(), "cgroup.type").is_ok(),
     ))
+}
+
+/// What is to be done where the hierarchy lacks a controller: who has it instead is in `/proc/cgroups` (`cgroups(7)`).
+/// A cgroup that is `below` another, as the root of a namespace is, has what that one's `cgroup.subtree_control` says.
+fn way_out(controller: &str, cgroups: &str, below: bool) -> String {
+    let mut lines = cgroups.lines().map(str::split_whitespace);
+    let held = lines.any(|mut fields| {
+        // the one that version 2 calls io
+        let named = fields
+            .next()
+            .is_some_and(|name| name == controller || (name, controller) == ("blkio", "io"));
+        named && fields.next() != Some("0")
+    });
+    let way = if held {
+        format!(
+            "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1={controller} so that no cgroup v1 mount holds it"
+        )
+    } else if below {
+        format!(
+            "have it handed down: the cgroup.subtree_control above does not list {controller} (systemd: Delegate=yes)"
+        )
+    } else {
+        format!("boot a kernel that has it, without cgroup_disable={controller}")
+    };
+    format!("drop the limit, or {way}")
 }
 
 fn not_enabled(ancestor: &str, wanted: &str, need: &Need, errno: Errno) -> CgroupError {
@@ -158,5 +184,24 @@ mod tests {
         assert!(set.has("cpu") && set.has("memory"));
         assert!(!set.has("cpus") && !set.has(""));
         assert_eq!(Controllers::parse("\n"), Controllers::default());
+    }
+
+    #[test]
+    fn a_missing_controller_is_looked_for_where_it_is() {
+        let header = "#subsys_name\thierarchy\tnum_cgroups\tenabled\n";
+        let cgroups = format!("{header}blkio\t3\t1\t1\nmemory\t0\t60\t0\npids\t0\t60\t1\n");
+        let says = |controller, below, word: &str| {
+            let hint = way_out(controller, &cgroups, below);
+            assert!(hint.contains(word), "{controller}: {hint}");
+        };
+        // another hierarchy has it, whoever is above
+        says("io", false, "cgroup_no_v1=io");
+        says("io", true, "cgroup_no_v1=io");
+        // turned off, or not built at all, which later kernels do not list
+        says("memory", false, "without cgroup_disable=memory");
+        says("hugetlb", false, "without cgroup_disable=hugetlb");
+        // there, and not handed down
+        says("pids", true, "subtree_control above does not list pids");
+        says("memory", true, "subtree_control above does not list memory");
     }
 }

@@ -57,7 +57,7 @@ fn controllers() -> Check {
     Check::warning(
         ID,
         format!("missing: {}; such limits are refused", missing.join(" ")),
-        "give them to version 2 (cgroup_no_v1=all), and delegate them (Delegate= of the unit)",
+        "a kernel has to have them (cgroup_disable=), version 2 to get them (cgroup_no_v1=all), a unit to hand them down (Delegate=)",
     )
 }
 
