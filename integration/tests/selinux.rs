@@ -135,6 +135,39 @@ fn a_container_has_the_policys_labels_and_categories_of_its_own() -> Result<()> 
     Ok(())
 }
 
+/// The pairs of categories that somebody has.
+fn held() -> Result<Vec<String>> {
+    let entries = fs::read_dir("/run/hostrun/@categories")?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
+#[test]
+fn a_pair_of_categories_is_nobody_elses_as_long_as_its_container_is_there() -> Result<()> {
+    let one = Running::new("one", &[])?;
+    let chosen = ["--security-opt", "label=level:s0:c900,c800"];
+    let other = Running::new("other", &chosen)?;
+    // who shares another's memory has its categories
+    let third = Running::new("third", &["--ipc", "container:one"])?;
+    let files = one.configured("/linux/mountLabel")?;
+    assert_eq!(files, third.configured("/linux/mountLabel")?);
+    let pair = level(&files).trim_start_matches("s0:").to_owned();
+    let mut both = vec![pair.clone(), "c800,c900".to_owned()];
+    both.sort();
+    assert_eq!(held()?, both);
+    drop((one, other));
+    assert_eq!(held()?, [pair]);
+    drop(third);
+    // one that fails, and one that ends by itself
+    let run = |program| hostrun(&["run", "--rm", APP, program]);
+    ensure!(run("no-such-program")?.code() != 0);
+    run("true")?.ok()?;
+    ensure!(held()?.is_empty(), "{:?}", held()?);
+    Ok(())
+}
+
 #[test]
 fn a_container_does_not_read_anothers_files() -> Result<()> {
     let folder = Folder::new("volumes-of-one")?;

@@ -1,9 +1,9 @@
 //! Labels of SELinux, where it is in force: what a container runs as, and what its files are.
 //!
 //! Which these are is the policy's to say: `contexts/lxc_contexts`, where every engine looks. Two containers differ in
-//! two of its 1,024 categories, and so cannot read each other's files. They are drawn from the container's id, which is
-//! random: of a hundred containers two have the same pair once in a hundred times, and are then kept apart by all else.
+//! two of its 1,024 categories, and so cannot read each other's files.
 
+use super::categories::Categories;
 use super::relabel;
 use crate::args::run::Run;
 use crate::flags::mount::{Kind, Relabel};
@@ -11,6 +11,7 @@ use crate::flags::namespace::Sharing;
 use crate::flags::path;
 use crate::flags::security::SecurityOption;
 use crate::globals::Globals;
+use crate::record::Record;
 use crate::report::Failure;
 use crate::spec::{self, Facts, Labels};
 use crate::target::Target;
@@ -20,14 +21,12 @@ use std::path::Path;
 
 /// There where SELinux is in force, and nowhere else.
 const SELINUX: &str = "/sys/fs/selinux";
-/// Categories that a policy has unless it says otherwise.
-const CATEGORIES: u32 = 1024;
 
 /// The labels of a container, as flags and policy say; `None` where there are none to give.
 ///
 /// # Errors
 /// When labels are asked for that nobody would enforce, or that the policy does not have.
-pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<Labels>> {
+pub(super) fn choose(globals: &Globals, flags: &Run, record: &Record) -> Result<Option<Labels>> {
     let isolation = &flags.isolation;
     let asked = || {
         isolation
@@ -57,11 +56,11 @@ pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<
             Some(Sharing::Container(other)) => Some(other),
             _ => None,
         });
-    let labels = match other {
+    let found = match other {
         Some(other) => of_container(globals, other)?,
-        None => Some(of_policy(id)?),
+        None => Some(of_policy()?),
     };
-    let Some(mut labels) = labels else {
+    let Some(mut labels) = found else {
         return Ok(None);
     };
     for (part, value) in asked() {
@@ -72,14 +71,46 @@ pub(super) fn choose(globals: &Globals, flags: &Run, id: &str) -> Result<Option<
             replace(&mut labels.files, part, value);
         }
     }
+    let chosen = other.is_some() || asked().any(|(part, _)| part == "level");
+    hold_level(globals, &mut labels, chosen, record)?;
     for label in [&labels.process, &labels.files] {
         // selinuxfs answers whether the policy knows such a label (`security_check_context(3)`)
-        fs::write(Path::new(SELINUX).join("context"), label).map_err(|error| {
-            Failure::new(format!("SELinux's policy has no label '{label}': {error}"))
+        if let Err(error) = fs::write(Path::new(SELINUX).join("context"), label) {
+            give_back(globals, &labels.files, record.id());
+            return Err(Failure::new(format!("SELinux's policy has no label '{label}': {error}"))
                 .hint("install a policy for containers, or choose by --security-opt label=type:TYPE, or label=disable")
-        })?;
+                .into());
+        }
     }
     Ok(Some(labels))
+}
+
+/// The container's categories are nobody else's as long as there is a record of it; where they were chosen, these.
+fn hold_level(globals: &Globals, labels: &mut Labels, chosen: bool, record: &Record) -> Result<()> {
+    let categories = Categories::of(globals);
+    match level(&labels.files) {
+        // a policy without levels has three fields
+        None => Ok(()),
+        Some(level) if chosen => categories.share(level, record),
+        Some(_) => {
+            let level = categories.draw(record)?;
+            replace(&mut labels.process, "level", &level);
+            replace(&mut labels.files, "level", &level);
+            Ok(())
+        }
+    }
+}
+
+/// Others may have the categories of this label now.
+pub(super) fn give_back(globals: &Globals, label: &str, id: &str) {
+    if let Some(level) = level(label) {
+        Categories::of(globals).release(level, id);
+    }
+}
+
+/// The last field of a label.
+fn level(label: &str) -> Option<&str> {
+    label.splitn(4, ':').nth(3)
 }
 
 /// Labels what of the host the container gets to see as its own: its files of /etc, its volumes, and those of others
@@ -93,7 +124,7 @@ pub(super) fn give(label: &str, flags: &Run, facts: &Facts) -> Result<()> {
         relabel::tree(path, label)?;
     }
     let mut shared = label.to_owned();
-    if label.matches(':').count() > 2 {
+    if level(label).is_some() {
         replace(&mut shared, "level", "s0");
     }
     for flag in spec::mount_flags(flags) {
@@ -122,8 +153,8 @@ fn of_container(globals: &Globals, name: &str) -> Result<Option<Labels>> {
     Ok(both.map(|(process, files)| Labels { process, files }))
 }
 
-/// Those of the policy, with a pair of categories for this container.
-fn of_policy(id: &str) -> Result<Labels> {
+/// Those of the policy, which are for all containers.
+fn of_policy() -> Result<Labels> {
     let config = fs::read_to_string("/etc/selinux/config").unwrap_or_default();
     let policy = value(&config, "SELINUXTYPE").unwrap_or("targeted");
     let path = format!("/etc/selinux/{policy}/contexts/lxc_contexts");
@@ -132,18 +163,10 @@ fn of_policy(id: &str) -> Result<Labels> {
         let label = value(&contexts, key).map(str::to_owned);
         label.with_context(|| format!("'{path}' has no '{key}'"))
     };
-    let mut labels = Labels {
+    Ok(Labels {
         process: label("process")?,
         files: label("file")?,
-    };
-    let level = level(id);
-    for label in [&mut labels.process, &mut labels.files] {
-        // a policy without levels has three fields
-        if label.matches(':').count() > 2 {
-            replace(label, "level", &level);
-        }
-    }
-    Ok(labels)
+    })
 }
 
 /// Of a line `KEY = "VALUE"`, or `KEY=VALUE`.
@@ -152,17 +175,6 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         let (name, value) = line.split_once('=')?;
         (name.trim() == key).then(|| value.trim().trim_matches('"'))
     })
-}
-
-/// Two categories that differ, the lower one first.
-fn level(id: &str) -> String {
-    let number = u32::from_str_radix(id.get(..8).unwrap_or_default(), 16).unwrap_or_default();
-    let (one, step) = (
-        number % CATEGORIES,
-        number / CATEGORIES % (CATEGORIES - 1) + 1,
-    );
-    let other = (one + step) % CATEGORIES;
-    format!("s0:c{},c{}", one.min(other), one.max(other))
 }
 
 /// Puts another field into `USER:ROLE:TYPE:LEVEL`, whose level may have colons of its own.
@@ -184,17 +196,6 @@ fn replace(label: &mut String, part: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pair_of_categories_is_in_order_and_of_two() {
-        assert_eq!(level("00000000ff"), "s0:c0,c1");
-        for id in ["ffffffff", "deadbeef", "000003ff", "12345678"] {
-            let level = level(id);
-            let (one, other) = level.trim_start_matches("s0:c").split_once(",c").unwrap();
-            let (one, other): (u32, u32) = (one.parse().unwrap(), other.parse().unwrap());
-            assert!(one < other && other < CATEGORIES, "{level}");
-        }
-    }
 
     #[test]
     fn a_part_is_replaced_and_the_rest_stays() {

@@ -2,6 +2,7 @@
 //!
 //! Whatever was made is taken away again unless [`Assembly::keep`] is reached.
 
+mod categories;
 mod cgroup;
 mod copy;
 mod etc;
@@ -24,6 +25,7 @@ use hostrun_image_store::{Image, RootOptions, Store};
 use hostrun_runtime::{Signal, cdi};
 use oci_spec::image::Config;
 use oci_spec::runtime::Spec;
+use std::mem::take;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -39,12 +41,20 @@ pub(crate) struct Assembly {
     scaffold: Scaffold,
 }
 
+/// What a container has that others may have after it.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    name: Option<String>,
+    /// Of its files.
+    label: Option<String>,
+}
+
 /// Takes an unfinished container away again.
 #[derive(Debug)]
 pub(crate) struct Scaffold {
     globals: Globals,
     record: Record,
-    name: Option<String>,
+    held: Held,
     keep: bool,
 }
 
@@ -56,17 +66,20 @@ impl Drop for Scaffold {
         if let Err(error) = remove(&self.globals, &self.record) {
             report::warn(&format!("{error:#}"));
         }
-        if let Some(name) = &self.name {
+        if let Some(name) = &self.held.name {
             Records::of(&self.globals.store).release(name, self.record.id());
+        }
+        if let Some(label) = &self.held.label {
+            labels::give_back(&self.globals, label, self.record.id());
         }
     }
 }
 
 impl Assembly {
     /// From here on the container is removed only when somebody asks for it.
-    pub(crate) fn keep(mut self) -> Record {
+    pub(crate) fn keep(mut self) -> (Record, Held) {
         self.scaffold.keep = true;
-        self.record
+        (self.record, take(&mut self.scaffold.held))
     }
 }
 
@@ -84,15 +97,19 @@ pub(crate) fn build(
     let config = image.config().config().clone().unwrap_or_default();
     let stop_signal = check(flags, &config)?;
     let record = Records::of(&globals.store).create(flags.name.as_deref())?;
-    let scaffold = Scaffold {
+    let mut scaffold = Scaffold {
         globals: globals.clone(),
         record: record.clone(),
-        name: flags.name.clone(),
+        held: Held {
+            name: flags.name.clone(),
+            label: None,
+        },
         keep: false,
     };
     let container = store.create_container(record.id(), image)?;
     watch.mark("container");
-    let labels = labels::choose(globals, flags, record.id())?;
+    let labels = labels::choose(globals, flags, &record)?;
+    scaffold.held.label = labels.as_ref().map(|labels| labels.files.clone());
     let mut options = RootOptions::default()
         .with_mount_points(true)
         .with_volatile(flags.rm);
@@ -188,6 +205,10 @@ fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
         terminal: flags.tty,
         interactive: flags.interactive,
         health: flags.health.written(),
+        mount_label: spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.mount_label().clone()),
     }
 }
 
@@ -196,24 +217,23 @@ fn meta(flags: &Run, image: &Image, spec: &Spec, stop_signal: String) -> Meta {
 /// # Errors
 /// When something of it cannot be removed.
 pub(crate) fn remove(globals: &Globals, record: &Record) -> Result<()> {
-    let name = record.meta().ok().and_then(|meta| meta.name);
-    remove_named(
-        globals,
-        &Store::open(&globals.store)?,
-        record,
-        name.as_deref(),
-    )
+    let meta = record.meta().unwrap_or_default();
+    let held = Held {
+        name: meta.name,
+        label: meta.mount_label,
+    };
+    remove_held(globals, &Store::open(&globals.store)?, record, &held)
 }
 
-/// The same with the store at hand and the name known.
+/// The same with the store at hand, and known what it holds.
 ///
 /// # Errors
 /// As [`remove`].
-pub(crate) fn remove_named(
+pub(crate) fn remove_held(
     globals: &Globals,
     store: &Store,
     record: &Record,
-    name: Option<&str>,
+    held: &Held,
 ) -> Result<()> {
     etc::remove(globals, record)?;
     match store.remove_container(record.id()) {
@@ -222,5 +242,9 @@ pub(crate) fn remove_named(
         }
         _ => {}
     }
-    Records::of(&globals.store).remove(record, name)
+    Records::of(&globals.store).remove(record, held.name.as_deref())?;
+    if let Some(label) = &held.label {
+        labels::give_back(globals, label, record.id());
+    }
+    Ok(())
 }

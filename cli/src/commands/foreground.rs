@@ -74,13 +74,13 @@ pub(super) fn main(
         args.tty.then_some(connection),
         prepared,
     )?;
-    let record = assembly.keep();
+    let (record, held) = assembly.keep();
     watch.start(running.timings());
     let exit = attended(args, attention, &running, relay);
     let status = finish(globals, &record, running, exit, args.rm);
     attendance.end();
     if args.rm {
-        assembly::remove_named(globals, store, &record, args.name.as_deref())?;
+        assembly::remove_held(globals, store, &record, &held)?;
     }
     if args.timings {
         watch.print();

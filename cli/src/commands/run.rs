@@ -94,7 +94,7 @@ fn start(
         .try_clone()
         .context("cannot duplicate the root's descriptor")?;
     let pid = monitor::launch(globals, &assembly.record, root)?;
-    let record = assembly.keep();
+    let (record, _) = assembly.keep();
     if let Some(path) = &args.pidfile
         && let Err(error) = pidfile::write(path, pid)
     {

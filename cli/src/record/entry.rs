@@ -34,6 +34,9 @@ pub(crate) struct Meta {
     /// What was said of its health check, written as images write theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<Value>,
+    /// SELinux' label of its files, whose categories are its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mount_label: Option<String>,
 }
 
 /// How far a container is.
