@@ -1,6 +1,6 @@
 //! The options before the verb, read by hand, and the name we were called by.
 
-use crate::report;
+use crate::{report, system};
 use anyhow::Result;
 use hostrun_image_store::{DriverName, Error, Store, Trust};
 use hostrun_runtime::{Runtime, rootless};
@@ -94,6 +94,9 @@ impl Globals {
         let store = Store::open(&self.store)?.with_trust(trust);
         if let Some(driver) = self.storage_driver {
             store.set_driver(driver)?;
+        }
+        if store.is_new() && !self.store_given {
+            system::follow(&store);
         }
         let usual = (!self.store_given).then(|| Path::new(SYSTEM_STORE));
         Ok(match self.system_store.as_deref().or(usual) {

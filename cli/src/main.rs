@@ -22,6 +22,7 @@ mod record;
 mod report;
 mod spec;
 mod stopwatch;
+mod system;
 mod table;
 mod target;
 mod verbs;

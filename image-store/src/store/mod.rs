@@ -76,6 +76,7 @@ pub struct Store {
     shipped_at: Option<PathBuf>,
     shipped: OnceLock<Option<Shelf>>,
     trust: Trust,
+    is_new: bool,
 }
 
 impl Store {
@@ -105,6 +106,11 @@ impl Store {
     pub fn with_trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
+    }
+
+    /// Whether there was none before it was opened.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     fn open_at(root: &Path) -> Result<Self> {
@@ -138,6 +144,7 @@ impl Store {
             shipped_at: None,
             shipped: OnceLock::new(),
             trust: Trust::none(),
+            is_new,
         };
         if is_new {
             store.fill_spare()?;
