@@ -213,13 +213,20 @@ impl Question {
         })
     }
 
-    /// One that is waited for may be in the making.
+    /// One that is waited for may be in the making, unless who makes it has ended: systemd tells what it runs after a
+    /// service's start which process that is (systemd.service(5), `ExecStartPost=`).
     fn missing(&self, asked: &str) -> Finding {
-        let health = match self.wait {
-            Some(_) => Health::Starting,
-            None => Health::Unhealthy,
+        let maker = std::env::var_os("MAINPID").filter(|pid| !pid.is_empty());
+        let has_ended = maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists());
+        let (health, reason) = match self.wait {
+            Some(_) if has_ended => (
+                Health::Unhealthy,
+                "there is no such container, and its service has ended",
+            ),
+            Some(_) => (Health::Starting, "there is no such container"),
+            None => (Health::Unhealthy, "there is no such container"),
         };
-        Finding::new("container", asked, health, "there is no such container")
+        Finding::new("container", asked, health, reason)
     }
 
     fn judge(&self, container: &Container, memory: Option<&Memory>) -> Finding {
