@@ -28,8 +28,9 @@ ROOT_TESTS   = $(call tests,$(ROOT))
 # runc knows no images, nor hostrun's own options and documents; evil is about hostrun
 ORACLE_TESTS = $(call tests,$(filter-out shim_% conformance detached doctor evil flags health images library power_cut profile registry registry_faults readme schema store store_steps,$(ROOT)))
 
-# what the host is put through, each in boots of its own
-HOSTS       := $(addprefix host-,test cut first confined update)
+# what the host is put through, each in boots of its own, the longest first; a machine takes one processor
+HOSTS       := $(addprefix host-,update test first cut confined)
+HOST_LANES  ?= 2
 
 # what tests of the shim start
 export HOSTRUN_SHIM := $(SHIM)
@@ -94,7 +95,9 @@ test-vm: vm-limits vm-labels vm-checkpoint ## limits, scopes, labels and checkpo
 vm-limits vm-labels vm-checkpoint: vm-%: build
 	integration/told integration/vm/$* $(HOSTRUN)
 
-test-host: $(HOSTS) ## a host of Debian's packages with hostrun in /usr, booted: a line for each proof (host-test: limits, systemd, read-only root)
+test-host: build ## a host of Debian's packages with hostrun in /usr, booted: a line for each proof (host-test: limits, systemd, read-only root)
+	integration/vm/kernel >/dev/null && integration/host/image $(HOSTRUN) >/dev/null
+	@$(MAKE) --no-print-directory --jobs=$(HOST_LANES) --output-sync=target $(HOSTS)
 
 host-kernels: ## the tests of the runtime on Linux 6.1 and on the newest kernel of Debian's
 $(HOSTS) host-kernels: host-%: build
