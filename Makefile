@@ -21,7 +21,7 @@ tests        = $(addprefix --test ,$(1))
 UNIT_TESTS   = $(call tests,$(call names,image-store/tests/*.rs seccomp-profiles/tests/*.rs cli/units/tests/*.rs image-store/remote/tests/*.rs))
 CLIENTS      = $(call tests,$(call names,integration/tests/clients_*.rs))
 # these run in the virtual machine
-IN_VM       := limits changes scopes machine selinux shim_limits cri_limits
+IN_VM       := limits changes scopes machine selinux shim_limits cri_limits cri_limits_sid
 VM_TESTS     = $(call tests,$(IN_VM))
 ROOT         = $(filter-out $(IN_VM) clients_%,$(call names,integration/tests/*.rs integration/tests/*/main.rs))
 ROOT_TESTS   = $(call tests,$(ROOT))

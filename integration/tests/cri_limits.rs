@@ -1,5 +1,4 @@
-//! Pods of Kubernetes where there is something to limit: in the virtual machine. containerd 2.x asks for a share
-//! of the processors for every pod, so that it makes none elsewhere.
+//! Pods of Kubernetes where there is something to limit: in the virtual machine.
 
 mod cri;
 
@@ -11,20 +10,4 @@ cri::play! {
     limits:
         keeps_to_limits_that_change
         tells_that_memory_ran_out;
-}
-
-mod sid {
-    use super::{Release, cri, on_cri};
-
-    cri::play! {
-        |case| on_cri(Release::Sid, case);
-        life:
-            lives_from_run_to_remove;
-        limits:
-            keeps_to_limits_that_change
-            tells_that_memory_ran_out;
-        treatment:
-            says_what_it_can
-            has_users_of_its_own;
-    }
 }

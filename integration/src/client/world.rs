@@ -147,16 +147,18 @@ impl World {
 
     /// A command that runs in the world.
     pub fn call<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Call {
-        const ENTER: &str = "echo 0 >/sys/fs/cgroup/world/cgroup.procs && cd / && exec \"$@\"";
-        let init = self.init.to_string();
+        // out here: where the kernel minds delegation, nobody moves into a cgroup namespace from within
+        const ENTER: &str = "echo 0 >\"$1\" && shift && cd / && exec \"$@\"";
+        let own = cgroup::dir(&self.cgroup).join("world/cgroup.procs");
+        let (own, init) = (own.to_string_lossy(), self.init.to_string());
         let mut all: Vec<OsString> = [
-            "--target", &init, "--mount", "--net", "--pid", "--ipc", "--cgroup", "sh", "-c", ENTER,
-            "sh",
+            "-c", ENTER, "sh", &own, "nsenter", "--target", &init, "--mount", "--net", "--pid",
+            "--ipc", "--cgroup",
         ]
         .map(OsString::from)
         .to_vec();
         all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        Call::new(Path::new("nsenter"), all)
+        Call::new(Path::new("sh"), all)
     }
 
     /// Starts a daemon and waits until it answers at a socket.

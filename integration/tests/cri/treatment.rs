@@ -1,13 +1,12 @@
 //! What a container may do and see.
 
-use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::client::Cri;
 use hostrun_integration::client::cri::answer::{self, Empty};
 use hostrun_integration::client::cri::message::{
-    Capabilities, ContainerConfig, Device, IdMap, Namespaces, Number, Profile, Security, Users, of,
+    Capabilities, ContainerConfig, Device, Namespaces, Number, Profile, Security, of,
 };
 use hostrun_integration::oracle::{Facts, same};
 
@@ -228,42 +227,4 @@ pub(crate) fn says_what_it_can(cri: &Cri<'_>) -> Result<()> {
     ensure!(features.recursive_read_only, "{told:?}");
     ensure!(features.user_namespaces, "{told:?}");
     Ok(())
-}
-
-pub(crate) fn has_users_of_its_own(cri: &Cri<'_>) -> Result<()> {
-    let map = IdMap {
-        host: 100_000,
-        container: 0,
-        length: 65536,
-    };
-    let pod = cri.pod(|config, security| {
-        "users".clone_into(&mut config.hostname);
-        security.namespaces = Some(Namespaces {
-            pid: of::CONTAINER,
-            users: Some(Users {
-                mode: of::POD,
-                uids: vec![map],
-                gids: vec![map],
-            }),
-            ..Namespaces::default()
-        });
-    })?;
-    let volume = cri.world().dir().join(format!("users-{}", pod.id));
-    fs::create_dir(&volume)?;
-    fs::write(volume.join("file"), "of the machine's root\n")?;
-    let containers = [pod.start(STAYS, usual)?, pod.start(STAYS, usual)?];
-    let mut seen = BTreeSet::new();
-    for container in &containers {
-        let map = container.shell("cat /proc/self/uid_map")?;
-        let words: Vec<&str> = map.split_whitespace().collect();
-        assert_eq!(words, ["0", "100000", "65536"]);
-        // its files are its root's
-        assert_eq!(
-            container.shell("stat -c %u:%g /bin/busybox /tmp")?,
-            "0:0\n0:0\n"
-        );
-        seen.insert(container.shell("readlink /proc/self/ns/user")?);
-    }
-    assert_eq!(seen.len(), 1, "each has users of its own");
-    pod.remove()
 }

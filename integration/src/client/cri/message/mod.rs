@@ -9,9 +9,7 @@ pub use container::{
     Capabilities, ContainerConfig, ContainerLinux, ContainerName, Create, Device, Mount, Resources,
     Security, Update, Variable,
 };
-pub use pod::{
-    IdMap, Namespaces, PodConfig, PodLinux, PodName, PodSecurity, Profile, RunPod, Users,
-};
+pub use pod::{Namespaces, PodConfig, PodLinux, PodName, PodSecurity, Profile, RunPod};
 
 /// Whose namespace: `NamespaceMode`.
 pub mod of {

@@ -98,37 +98,6 @@ pub struct Namespaces {
     /// The container for [`super::of::TARGET`].
     #[prost(string, tag = "4")]
     pub target: String,
-    /// The pod's own users.
-    #[prost(message, optional, tag = "5")]
-    pub users: Option<Users>,
-}
-
-/// `UserNamespace`
-#[derive(Clone, PartialEq, Message)]
-pub struct Users {
-    /// [`super::of::POD`] or [`super::of::NODE`].
-    #[prost(int32, tag = "1")]
-    pub mode: i32,
-    /// Of users.
-    #[prost(message, repeated, tag = "2")]
-    pub uids: Vec<IdMap>,
-    /// Of groups.
-    #[prost(message, repeated, tag = "3")]
-    pub gids: Vec<IdMap>,
-}
-
-/// `IDMapping`
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct IdMap {
-    /// The first on the machine.
-    #[prost(uint32, tag = "1")]
-    pub host: u32,
-    /// The first inside.
-    #[prost(uint32, tag = "2")]
-    pub container: u32,
-    /// How many.
-    #[prost(uint32, tag = "3")]
-    pub length: u32,
 }
 
 /// `SecurityProfile`
