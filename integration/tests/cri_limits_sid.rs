@@ -13,6 +13,4 @@ cri::play! {
     limits:
         keeps_to_limits_that_change
         tells_that_memory_ran_out;
-    treatment:
-        says_what_it_can;
 }

@@ -4,7 +4,6 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use hostrun_integration::client::Cri;
-use hostrun_integration::client::cri::answer::{self, Empty};
 use hostrun_integration::client::cri::message::{
     Capabilities, ContainerConfig, Device, Namespaces, Number, Profile, Security, of,
 };
@@ -51,7 +50,7 @@ fn facts(cri: &Cri<'_>, network: i32) -> Result<Facts> {
     pod.remove()?;
     let lines = told.lines().filter_map(|line| line.split_once('\t'));
     let own = |key: &str, value: &str| {
-        let names = ["namespace ", "net", "in /dev/shm", "mount /\0"];
+        let names = ["namespace ", "net", "in /dev/shm", "mount /\0", "sockets "];
         // pods that come and go change the machine's
         let names = names
             .iter()
@@ -216,15 +215,4 @@ pub(crate) fn may_all_when_privileged(cri: &Cri<'_>) -> Result<()> {
     container
         .shell("echo 0 >/proc/sys/kernel/shm_rmid_forced && test -e /dev/fuse -o -e /dev/full")?;
     pod.remove()
-}
-
-pub(crate) fn says_what_it_can(cri: &Cri<'_>) -> Result<()> {
-    let told: answer::Status = cri.call("Status", &Empty {})?;
-    let ours = told.handlers.iter();
-    let mut ours = ours.filter(|handler| handler.name == cri.handler());
-    let found = ours.next().context("it is not listed")?;
-    let features = found.features.context("no features")?;
-    ensure!(features.recursive_read_only, "{told:?}");
-    ensure!(features.user_namespaces, "{told:?}");
-    Ok(())
 }

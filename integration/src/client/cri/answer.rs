@@ -23,9 +23,6 @@ pub struct Status {
     /// Whether it is ready.
     #[prost(message, optional, tag = "1")]
     pub status: Option<Conditions>,
-    /// Each runtime; containerd 1.6 says nothing of them.
-    #[prost(message, repeated, tag = "3")]
-    pub handlers: Vec<Handler>,
 }
 
 /// `RuntimeStatus`
@@ -48,28 +45,6 @@ pub struct Condition {
     /// Why not.
     #[prost(string, tag = "4")]
     pub message: String,
-}
-
-/// `RuntimeHandler`
-#[derive(Clone, PartialEq, Message)]
-pub struct Handler {
-    /// Nothing for the one that is used when none is named.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// What it can.
-    #[prost(message, optional, tag = "2")]
-    pub features: Option<Features>,
-}
-
-/// `RuntimeHandlerFeatures`
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Features {
-    /// `rro`.
-    #[prost(bool, tag = "1")]
-    pub recursive_read_only: bool,
-    /// User namespaces and idmapped mounts.
-    #[prost(bool, tag = "2")]
-    pub user_namespaces: bool,
 }
 
 /// `ImageStatusResponse`
