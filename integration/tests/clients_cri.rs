@@ -30,7 +30,6 @@ cri::play! {
         sets_the_sysctls_of_its_namespaces
         sees_mounts_come_and_go_in_volumes;
     treatment:
-        is_treated_as_under_runc
         is_the_user_it_shall_be
         has_the_capabilities_it_shall_have
         has_the_filter_the_daemon_makes
@@ -44,4 +43,7 @@ cri::play! {
     trouble:
         goes_on_while_containerd_is_dead
         is_removed_when_its_shim_was_killed;
+    // other pods change what it sees of the machine
+    treatment:
+        is_treated_as_under_runc;
 }

@@ -50,7 +50,7 @@ fn facts(cri: &Cri<'_>, network: i32) -> Result<Facts> {
     pod.remove()?;
     let lines = told.lines().filter_map(|line| line.split_once('\t'));
     let own = |key: &str, value: &str| {
-        let names = ["namespace ", "net", "in /dev/shm", "mount /\0", "sockets "];
+        let names = ["namespace ", "net", "in /", "mount /\0", "sockets "];
         // pods that come and go change the machine's
         let names = names
             .iter()
