@@ -84,7 +84,7 @@ fn a_run_needs_little_memory() -> Result<()> {
         // The kernel counts pages for each processor, and adds them up by 32 or more: a process that was moved about on a
         // busy machine seems larger by as much.
         let mut peak = usize::MAX;
-        for _ in 0..3 {
+        for _ in 0..12 {
             let call = shell.iter().chain(&there).copied();
             peak = peak.min(Trace::of(run.clone()).after(call).count()?.peak);
         }
