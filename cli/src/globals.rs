@@ -154,10 +154,19 @@ impl Globals {
 /// who is one only in a user namespace, as the XDG base directory specification has it.
 fn usual_places(name: Name) -> (PathBuf, PathBuf) {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let runtime = variable("XDG_RUNTIME_DIR");
-    // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody.
-    let is_mapped_root =
-        || runtime.is_some() && variable("USER").is_none_or(|user| user != "root") && is_mapped();
+    let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.filter(|dir| dir.is_absolute());
+    // Root of a user namespace, as rootless podman's runtime is, whose caller may name nobody. What is somebody else's was
+    // left in the environment by `su`: that one could take our state away from under us.
+    let is_own = |dir: &PathBuf| {
+        let stat = rustix::fs::stat(dir);
+        stat.is_ok_and(|stat| stat.st_uid == rustix::process::geteuid().as_raw())
+    };
+    let is_mapped_root = || {
+        runtime.as_ref().is_some_and(is_own)
+            && variable("USER").is_none_or(|user| user != "root")
+            && is_mapped()
+    };
     let machines = (PathBuf::from("/run"), PathBuf::from("/var/lib"));
     let (state, data) = if rootless::is_root() && !is_mapped_root() {
         machines
@@ -168,7 +177,7 @@ fn usual_places(name: Name) -> (PathBuf, PathBuf) {
                 .filter(|dir| dir.is_absolute())
         };
         let home = || Some(absolute("HOME")?.join(".local/share"));
-        let state = runtime.map(PathBuf::from).or_else(session);
+        let state = runtime.or_else(session);
         let data = absolute("XDG_DATA_HOME").or_else(home);
         // The machine's is closed to users: one without a home has no images, and asks for none.
         (state.unwrap_or(machines.0), data.unwrap_or(HOMELESS.into()))

@@ -149,13 +149,19 @@ impl Trace {
         self.traced(move |root| halt::Course::new(root, counted).halt(number, then))
     }
 
-    /// Runs the command to its end, with a fault at the call after this many. The exit code; as a
-    /// shell has it, where a signal has ended it.
+    /// Runs the command to its end, with a fault at the call after this many of those that are `counted`: no other
+    /// call goes wrong, though threads do not take the same turns each time. The exit code; as a shell has
+    /// it, where a signal has ended it.
     ///
     /// # Errors
     /// When it cannot be traced or hangs.
-    pub fn fault(self, number: usize, fault: Fault) -> Result<Option<i32>> {
-        self.traced(move |root| halt::Course::new(root, |_| true).fault(number, fault))
+    pub fn fault(
+        self,
+        counted: fn(c_long) -> bool,
+        number: usize,
+        fault: Fault,
+    ) -> Result<Option<i32>> {
+        self.traced(move |root| halt::Course::new(root, counted).fault(number, fault))
     }
 
     /// Runs a tracer on a thread of its own: the kernel lets go what a thread traces when it ends.
@@ -173,13 +179,16 @@ impl Trace {
         let (ended, end) = mpsc::channel::<()>();
         // a tracer sleeps in wait4(2); who hangs is ended from outside
         let guard = thread::spawn(move || {
-            if end.recv_timeout(SLOW * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let hangs = end.recv_timeout(SLOW * PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout);
+            if hangs {
                 kill(root, Signal::SIGKILL).unwrap_or_default();
             }
+            hangs
         });
         let result = seize(root).and_then(|()| follow(root));
         drop(ended);
-        drop(guard.join());
+        // else the kill would pass for one that was asked for
+        ensure!(!guard.join().unwrap_or(true), "{:?} hangs", self.words);
         if result.is_err() {
             kill(root, Signal::SIGKILL).unwrap_or_default();
         }

@@ -157,6 +157,9 @@ fn devices_of_a_layer_are_left_out_and_given_back() -> Result<()> {
         let folder = stage.folder("devices")?;
         let null = folder.join("null").to_string_lossy().into_owned();
         host::command("mknod", [null.as_str(), "c", "1", "3"], [] as [&str; 0])?;
+        let covered = stage.folder("covered")?;
+        fs::write(covered.join("null"), "of the layer below")?;
+        image.insert(&covered, "/srv")?;
         image.insert(&folder, "/srv")?;
         let out = user.call(&["load", "-q", &shown(&image)?]).run()?;
         ensure!(out.stderr().contains("left out"), "{}", out.stderr());

@@ -1,4 +1,5 @@
-//! Pairs of SELinux' categories: no two containers have the same, as long as there is a record of both.
+//! Pairs of SELinux' categories: no two containers of one state root that were made since the machine was booted have the
+//! same, as long as there is a record of both.
 //!
 //! ```text
 //! @categories/c1,c2/ID -> the record of ID     below the state root

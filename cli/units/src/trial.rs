@@ -47,10 +47,23 @@ fn is_on_trial() -> io::Result<bool> {
         .arg("status")
         .stdin(Stdio::null())
         .output()?;
-    Ok(output.stdout.trim_ascii() == b"indeterminate")
+    Ok(is_undecided(output.stdout.trim_ascii()))
 }
 
-/// How many entries there are beside one. The variable has four bytes of attributes, then texts of UTF-16, each with a
+/// What systemd-bless-boot says of a boot that counts; newer ones say so of the last try by a word of its own.
+fn is_undecided(status: &[u8]) -> bool {
+    matches!(status, b"indeterminate" | b"dirty")
+}
+
+/// Has it no tries left, by its name, `NAME+LEFT[-DONE].conf`? Back to such a one would be back and forth for ever.
+fn is_used_up(entry: &str) -> bool {
+    let stem = entry.rsplit_once('.').map_or(entry, |(stem, _)| stem);
+    let counter = stem.rsplit_once('+').map_or("", |(_, counter)| counter);
+    let left = counter.split('-').next().unwrap_or_default();
+    !left.is_empty() && left.bytes().all(|digit| digit == b'0')
+}
+
+/// How many entries with tries left there are beside one. The variable has four bytes of attributes, then texts of UTF-16, each with a
 /// zero behind it; what the loader itself makes up (`auto-…`) is no version.
 fn others(variable: &[u8]) -> usize {
     let pairs = variable.get(4..).unwrap_or_default().chunks_exact(2);
@@ -58,7 +71,8 @@ fn others(variable: &[u8]) -> usize {
         .filter_map(|pair| Some(u16::from_le_bytes([*pair.first()?, *pair.get(1)?])))
         .collect();
     let entries = units.split(|unit| *unit == 0).map(String::from_utf16_lossy);
-    let versions = entries.filter(|entry| !entry.is_empty() && !entry.starts_with("auto-"));
+    let versions = entries
+        .filter(|entry| !entry.is_empty() && !entry.starts_with("auto-") && !is_used_up(entry));
     versions.count().saturating_sub(1)
 }
 
@@ -87,8 +101,26 @@ mod tests {
             1
         );
         assert_eq!(others(&variable(&["b.conf", "auto-efi-shell"])), 0);
+        // one that has never been good, and a second: nowhere to go
+        assert_eq!(others(&variable(&["b+0-3.conf", "a+0-3.conf"])), 0);
+        assert_eq!(others(&variable(&["b+1-2.conf", "a+0.conf"])), 0);
+        assert_eq!(
+            others(&variable(&["b+1-2.conf", "a.conf", "c+2-1.conf"])),
+            2
+        );
+        assert_eq!(others(&variable(&["b+10.conf", "a+20-1.efi"])), 1);
         for odd in [&[][..], &[1, 2, 3], &variable(&["a"])[..5]] {
             assert_eq!(others(odd), 0);
+        }
+    }
+
+    #[test]
+    fn only_a_boot_that_counts_is_on_trial() {
+        for status in ["indeterminate", "dirty"] {
+            assert!(is_undecided(status.as_bytes()), "{status}");
+        }
+        for status in ["good", "bad", "clean", ""] {
+            assert!(!is_undecided(status.as_bytes()), "{status}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -23,7 +24,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(refuse("not a regular file"));
     }
     let own = rustix::process::geteuid().as_raw();
-    if stat.st_uid != 0 && stat.st_uid != own && !is_of_the_machine(path, stat.st_uid) {
+    if stat.st_uid != 0 && stat.st_uid != own && !is_of_the_machine(&file, stat.st_uid) {
         return Err(refuse("it belongs to another user"));
     }
     if stat.st_mode & 0o022 != 0 {
@@ -41,13 +42,40 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Is it the machine's own, as root of a user namespace sees it, in which no id stands for root of the machine?
-/// It shows as nobody's. So does what a nobody in a container of ours has written, so that only
-/// what lies where root of the machine alone can put it is taken for root's.
-fn is_of_the_machine(path: &Path, uid: u32) -> bool {
+/// It shows as nobody's. So does what any other user has written, or a nobody in a container of ours, so that only
+/// what lies where root of the machine alone can put it is taken for root's, wherever a link was that led to it.
+fn is_of_the_machine(file: &File, uid: u32) -> bool {
     const OVERFLOW: u32 = 65534;
-    let map = || std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let places = ["/etc", "/usr"];
-    uid == OVERFLOW
-        && places.iter().any(|place| path.starts_with(place))
-        && !map().split_ascii_whitespace().eq(["0", "0", "4294967295"])
+    let is_mapped = || {
+        let map = std::fs::read_to_string("/proc/self/uid_map");
+        map.is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    };
+    let lies_there = || {
+        let place = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        place.is_ok_and(|place| is_roots_place(&place))
+    };
+    uid == OVERFLOW && is_mapped() && lies_there()
+}
+
+/// Debian gives `/usr/local` to a group.
+fn is_roots_place(path: &Path) -> bool {
+    (path.starts_with("/etc") || path.starts_with("/usr")) && !path.starts_with("/usr/local")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_stands_for_root_only_where_root_alone_writes() {
+        for (path, is_roots) in [
+            ("/etc/containers/policy.json", true),
+            ("/usr/share/containers/key.pub", true),
+            ("/usr/local/share/key.pub", false),
+            ("/home/somebody/key.pub", false),
+            ("/etcetera/key.pub", false),
+        ] {
+            assert_eq!(is_roots_place(Path::new(path)), is_roots, "{path}");
+        }
+    }
 }

@@ -298,6 +298,12 @@ pub(super) fn lookup(at: impl AsFd, name: &[u8]) -> std::result::Result<Option<S
     }
 }
 
+/// What overlayfs takes for the sign that nothing is here, whatever is below; every root may make one.
+pub(super) fn make_whiteout(at: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<()> {
+    rustix::fs::mknodat(at, os(name), FileType::CharacterDevice, Mode::empty(), 0)
+        .at("make whiteout", os(path))
+}
+
 /// Overlayfs' mark for a deleted name: a character device 0:0. Only we make them.
 pub(super) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0

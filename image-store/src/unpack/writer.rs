@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags, makedev};
 use rustix::io::Errno;
 
-use super::confine::{Confined, Parent, is_whiteout, lookup};
+use super::confine::{Confined, Parent, is_whiteout, lookup, make_whiteout};
 use super::data::{copy, copy_sparse};
 use super::owner::{own, own_unopened};
 use super::place::{join, link_target, os};
@@ -242,7 +242,8 @@ impl<'a> Writer<'a> {
                     quoted_bytes(&entry.path)
                 ));
                 self.dir.leave_out();
-                return Ok(());
+                // What a lower layer has under this name is gone all the same.
+                return make_whiteout(at.as_fd(), name, &entry.path);
             }
             made => made.at("make device", os(name))?,
         }
@@ -370,11 +371,7 @@ impl Target for Writer<'_> {
         let at = &self.dir.parent(parent)?.fd;
         let path = join(parent, name);
         match lookup(at, name).at("stat", os(&path))? {
-            None => {
-                let kind = FileType::CharacterDevice;
-                rustix::fs::mknodat(at, os(name), kind, Mode::empty(), 0)
-                    .at("make whiteout", os(&path))
-            }
+            None => make_whiteout(at.as_fd(), name, &path),
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 self.dir.make_opaque(&path)
             }

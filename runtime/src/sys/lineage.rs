@@ -9,8 +9,9 @@ pub(crate) fn parent(namespace: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     // SAFETY: the request has no argument; no memory is involved.
     let result = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PARENT) };
     let fd = check(libc::c_long::from(result))?;
+    let fd = RawFd::try_from(fd).map_err(|_too_large| rustix::io::Errno::OVERFLOW)?;
     // SAFETY: the kernel made a new descriptor, which nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd).unwrap_or(-1)) })
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The user who made it, as the caller's namespace knows that one.

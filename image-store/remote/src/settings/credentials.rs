@@ -115,8 +115,27 @@ fn files(setup: &Setup) -> Vec<(PathBuf, bool)> {
 fn runtime_file() -> PathBuf {
     match variable("XDG_RUNTIME_DIR") {
         Some(dir) => dir.join("containers/auth.json"),
-        None => format!("/run/containers/{}/auth.json", nix::unistd::getuid()).into(),
+        None => format!("/run/containers/{}/auth.json", user_outside()).into(),
     }
+}
+
+/// Who we are outside of a user namespace in which we are root: there an ordinary user's images are handled, and the
+/// user's passwords are where logging in, which is done outside, has put them.
+fn user_outside() -> u32 {
+    let own = nix::unistd::getuid().as_raw();
+    let maps = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    place_outside(&maps, own).unwrap_or(own)
+}
+
+/// By lines of an id inside, the id outside that it stands for, and how many (`user_namespaces(7)`).
+fn place_outside(maps: &str, own: u32) -> Option<u32> {
+    maps.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let mut next = || numbers.next()?.ok();
+        let (inside, outside, count) = (next()?, next()?, next()?);
+        let place = own.checked_sub(inside).filter(|place| *place < count)?;
+        outside.checked_add(place)
+    })
 }
 
 /// The file that logging in changes.
@@ -294,6 +313,20 @@ mod tests {
 
     fn password(user: &str, password: &str) -> Credentials {
         Credentials::Password(user.to_owned(), password.to_owned())
+    }
+
+    #[test]
+    fn root_of_a_users_namespace_is_that_user_outside() {
+        let maps = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(place_outside(maps, 0), Some(1000));
+        assert_eq!(place_outside(maps, 65534), Some(165_533));
+        assert_eq!(place_outside("0 0 4294967295", 1000), Some(1000));
+        for odd in ["", "0 1000", "x y z", "1 100000 65536", "0 4294967295 2"] {
+            assert!(
+                place_outside(odd, 0).is_none_or(|uid| uid == u32::MAX),
+                "{odd}"
+            );
+        }
     }
 
     #[test]
