@@ -10,6 +10,7 @@ mod attend;
 mod cell;
 mod clock;
 mod commands;
+mod companion;
 mod entrance;
 mod flags;
 mod globals;

@@ -2,7 +2,7 @@
 
 use super::{etc, volumes};
 use crate::args::run::Run;
-use crate::commands::companion;
+use crate::companion;
 use crate::flags::environment::{self, Variable};
 use crate::flags::mount::{Kind, MountFlag};
 use crate::flags::namespace::Sharing;

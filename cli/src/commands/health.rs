@@ -1,8 +1,8 @@
 //! `hostrun health`: by the program that knows of services; it asks us about containers.
 
-use super::companion;
 use crate::args::containers::Format;
 use crate::args::health::Health;
+use crate::companion;
 use crate::globals::Globals;
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;

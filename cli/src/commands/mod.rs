@@ -32,7 +32,6 @@ pub(crate) mod tag;
 pub(crate) mod unit;
 pub(crate) mod verify;
 
-pub(crate) mod companion;
 mod foreground;
 mod pidfile;
 mod registry;

@@ -1,7 +1,7 @@
 //! What the verbs about registries share: the program that talks to them, and its options.
 
-use super::companion;
 use crate::args::registries::Registry as Flags;
+use crate::companion;
 use crate::report;
 use anyhow::Result;
 use hostrun_image_store::{Registry, RegistryOptions};

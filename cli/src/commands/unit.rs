@@ -1,7 +1,7 @@
 //! `hostrun unit`: by a program of its own, which systemd calls as well.
 
-use super::companion;
 use crate::args::unit::{Action, Unit};
+use crate::companion;
 use crate::globals::Globals;
 use anyhow::{Context, Result};
 use std::os::unix::process::CommandExt;

@@ -19,7 +19,7 @@ const FOLDERS: [&str; 4] = [
 ///
 /// # Errors
 /// When it is not installed.
-pub(super) fn find(name: &str, what: &str) -> Result<PathBuf> {
+pub(crate) fn find(name: &str, what: &str) -> Result<PathBuf> {
     let own = own_path().unwrap_or_default();
     let folder = own.parent().map(Path::to_owned).unwrap_or_default();
     let mut places = FOLDERS.iter().map(|place| folder.join(place).join(name));
